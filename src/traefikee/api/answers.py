@@ -1,0 +1,75 @@
+"""The one place that maps errors to HTTP answers, and streams of JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from traefikee import log
+from traefikee.errors import RefusedError, Source, TraefikeeError
+
+LARGEST_BODY = 16 * 1024 * 1024
+"""Bytes of a request body that the agent reads; its requests are far smaller."""
+
+_STATUS = {Source.CLIENT: 403, Source.PEER: 503, Source.US: 500}
+_KIND_STATUS = {"invalid": 400, "unknown": 404, "superseded": 404, "configuration": 422, "name": 409, "address": 409}
+
+_log = log.get("api")
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def error_body(error: TraefikeeError) -> dict[str, Any]:
+    """Return the JSON form of an error, which :func:`traefikee.cluster.peers.answer_error` reads back."""
+    return {"error": error.cause, "next_step": error.next_step, "kind": error.kind, "retriable": error.retriable}
+
+
+async def on_error(_request: Request, error: Exception) -> Response:
+    """Answer a :class:`TraefikeeError` with its status and JSON form."""
+    if not isinstance(error, TraefikeeError):
+        raise error
+    status = _KIND_STATUS.get(error.kind, _STATUS[error.source])
+    return JSONResponse(error_body(error), status_code=status)
+
+
+async def on_missing(request: Request, _error: Exception) -> Response:
+    """Answer a path that does not exist."""
+    return JSONResponse(
+        {"error": f"there is no {request.method} {request.url.path}", "kind": "unknown"}, status_code=404
+    )
+
+
+async def read_body(request: Request, model: type[BaseModel]) -> Any:
+    """Read a JSON body into a model.
+
+    :raises RefusedError: naming every field that is wrong, or that the body is too large.
+    """
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > LARGEST_BODY:
+            raise RefusedError(f"the request is larger than {LARGEST_BODY} bytes", kind="invalid")
+        chunks.append(chunk)
+    try:
+        return model.model_validate_json(b"".join(chunks))
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in error.errors())
+        raise RefusedError("the request is not valid: " + "; ".join(problems), kind="invalid") from error
+
+
+def lines(steps: AsyncIterator[Mapping[str, Any]]) -> Response:
+    """Stream objects as lines of JSON; an error on the way becomes the last line."""
+
+    async def encoded() -> AsyncIterator[bytes]:
+        try:
+            async for step in steps:
+                yield json.dumps(step).encode() + b"\n"
+        except TraefikeeError as error:
+            yield json.dumps(error_body(error)).encode() + b"\n"
+
+    return StreamingResponse(encoded(), media_type="application/x-ndjson")

@@ -1,0 +1,142 @@
+"""What a control node answers its operators: on the local socket (``traefikee``) and on ``:55055`` (``traefikeectl``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from traefikee import __version__
+from traefikee.api.answers import lines, on_error, on_missing, read_body
+from traefikee.api.health import node_health
+from traefikee.cluster import pki
+from traefikee.cluster.admission import Admission
+from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.pki import Role
+from traefikee.cluster.state import ClusterInfo, ClusterState, Node
+from traefikee.cluster.store import Store
+from traefikee.cluster.tokens import Token
+from traefikee.config.static import StaticConfiguration
+from traefikee.errors import TraefikeeError, UnreachableError
+from traefikee.node.deployment import deploy
+from traefikee.node.engine import Engine
+from traefikee.node.statedir import Identity
+
+
+class DeployRequest(BaseModel):
+    """``POST /v1/deploy``: a static configuration, and who deploys it with which command line."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    configuration: StaticConfiguration
+    by: str
+    command: str
+
+
+class ControlAPI:
+    """The handlers of a control node's operator API."""
+
+    def __init__(self, identity: Identity, mirror: Mirror, store: Store, engine: Engine, admission: Admission) -> None:
+        self._identity = identity
+        self._mirror = mirror
+        self._store = store
+        self._engine = engine
+        self._admission = admission
+
+    def app(self) -> Starlette:
+        """Return the application."""
+        return Starlette(
+            routes=[
+                Route("/v1/cluster", self.cluster),
+                Route("/v1/nodes", self.nodes),
+                Route("/v1/tokens", self.tokens),
+                Route("/v1/deploy", self.deploy, methods=["POST"]),
+                Route("/v1/health", self.health),
+                Route("/v1/version", self.version),
+            ],
+            exception_handlers={TraefikeeError: on_error, 404: on_missing, 405: on_missing},
+        )
+
+    def _state(self) -> tuple[ClusterState, ClusterInfo]:
+        seen = self._mirror.state
+        if seen.info is None:
+            raise UnreachableError(
+                f"{self._identity.name!r} has not joined the cluster's store yet",
+                "try again in a moment",
+                kind="joining",
+            )
+        return seen, seen.info
+
+    async def cluster(self, _request: Request) -> Response:
+        """``GET /v1/cluster``: which cluster this is."""
+        _, info = self._state()
+        return JSONResponse({"id": info.id, "node": self._identity.name})
+
+    async def nodes(self, _request: Request) -> Response:
+        """``GET /v1/nodes``: every node of the list."""
+        seen, _ = self._state()
+        return JSONResponse(
+            {
+                "nodes": [node_json(node) for node in seen.nodes],
+                "store": "lost" if self._mirror.lost_since is not None else "ok",
+            }
+        )
+
+    async def tokens(self, _request: Request) -> Response:
+        """``GET /v1/tokens``: the join tokens."""
+        _, info = self._state()
+        digest = pki.authority_digest(info.ca_pem)
+        return JSONResponse(
+            {
+                "control_node_token": str(Token(digest, info.control_secret)),
+                "data_node_token": str(Token(digest, info.data_secret)),
+            }
+        )
+
+    async def deploy(self, request: Request) -> Response:
+        """``POST /v1/deploy``: put a static configuration in force; a stream of what happens until all data nodes have it."""
+        self._state()
+        body: DeployRequest = await read_body(request, DeployRequest)
+        steps = deploy(
+            self._store, self._mirror, self._engine, self._admission, body.configuration, body.by, body.command
+        )
+        return lines(steps)
+
+    async def health(self, _request: Request) -> Response:
+        """``GET /v1/health``: whether this node's ping entry point, or else its engine, answers."""
+        return await node_health(self._engine)
+
+    async def version(self, _request: Request) -> Response:
+        """``GET /v1/version``: of the node that answers; with its licence key."""
+        info = self._mirror.state.info
+        return JSONResponse(
+            {
+                "version": __version__,
+                "node": self._identity.name,
+                "role": Role.CONTROL.value,
+                "licence": info.licence if info else "",
+            }
+        )
+
+
+def node_json(node: Node) -> dict[str, Any]:
+    """Return a node as the API shows it."""
+    record, report = node.record, node.report
+    return {
+        "id": record.id,
+        "name": record.name,
+        "role": record.role.value,
+        "membership": "ACCEPTED",
+        "status": node.status,
+        "availability": "ACTIVE",
+        "leader": node.is_leader,
+        "address": record.advertise,
+        "agent_version": report.agent_version if report else None,
+        "engine_version": report.engine_version if report else None,
+        "snapshot_revision": report.revision if report else None,
+        "refusal": report.refusal if report else "",
+    }

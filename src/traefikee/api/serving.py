@@ -1,0 +1,81 @@
+"""uvicorn on unix sockets: the engine is in front, so the agent speaks plain HTTP to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+
+from traefikee.errors import TraefikeeError
+
+STOP_GRACE = 1
+"""Seconds that open requests may take when the agent stops; streams are cut then."""
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the process's signals to the node."""
+        yield
+
+
+def listen(path: Path, flag: str = "") -> socket.socket:
+    """Bind a unix socket (mode 0600), replacing one that nobody answers on.
+
+    :param flag: the option that names the path, for the error.
+    :raises TraefikeeError: if a process answers there, or the path cannot be used.
+    """
+    hint = f"give this node its own {flag}" if flag else "stop the process that holds it"
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.exists():
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                probe.settimeout(1)
+                try:
+                    probe.connect(str(path))
+                except (ConnectionRefusedError, FileNotFoundError):
+                    path.unlink(missing_ok=True)
+                else:
+                    raise TraefikeeError(f"another process answers on the socket {path}", hint, kind="socket")
+        bound.bind(str(path))
+        path.chmod(0o600)
+        bound.listen(128)
+    except OSError as error:
+        bound.close()
+        raise TraefikeeError(
+            f"the socket {path} cannot be made: {error.strerror or error}", hint, kind="socket"
+        ) from error
+    except TraefikeeError:
+        bound.close()
+        raise
+    bound.setblocking(False)
+    return bound
+
+
+async def serve(app: Starlette, sockets: Sequence[socket.socket]) -> None:
+    """Serve an application on bound sockets until cancelled."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=STOP_GRACE,
+    )
+    server = _Server(config)
+    try:
+        await server.serve(sockets=list(sockets))
+    except asyncio.CancelledError:
+        server.should_exit = True
+        server.force_exit = True
+        raise
+    finally:
+        for one in sockets:
+            one.close()

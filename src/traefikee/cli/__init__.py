@@ -1,0 +1,1 @@
+"""The two commands: traefikee on the machines of the cluster, traefikeectl from anywhere."""

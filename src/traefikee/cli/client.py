@@ -1,0 +1,93 @@
+"""How a command reaches a control node's operator API: the local socket, or mutual TLS on ``:55055``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from traefikee.cluster.peers import answer_error
+from traefikee.errors import UnreachableError
+
+TIMEOUT = 30.0
+
+
+class Client:
+    """A client of the operator API.
+
+    :param where: the address for messages.
+    :param hint: the next step when nobody answers.
+    """
+
+    def __init__(self, client: httpx.Client, where: str, hint: str, extensions: dict[str, Any] | None = None) -> None:
+        self._client = client
+        self._where = where
+        self._hint = hint
+        self._extensions = extensions or {}
+
+    def get(self, path: str) -> Any:
+        """Return the JSON answer.
+
+        :raises UnreachableError: if nobody answers.
+        :raises TraefikeeError: what was answered instead.
+        """
+        return self._checked(self._send(path))
+
+    def ask(self, path: str) -> tuple[int, Any]:
+        """Return status and JSON answer, whatever the status is.
+
+        :raises UnreachableError: if nobody answers.
+        """
+        answer = self._send(path)
+        try:
+            return answer.status_code, answer.json()
+        except ValueError as error:
+            raise self._unreachable(error) from error
+
+    def _send(self, path: str) -> httpx.Response:
+        try:
+            return self._client.get(path, extensions=self._extensions)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _checked(self, answer: httpx.Response) -> Any:
+        try:
+            content = answer.json()
+        except ValueError as error:
+            if answer.is_error:
+                raise answer_error(None, answer.status_code, self._where) from error
+            raise self._unreachable(error) from error
+        if answer.is_error:
+            raise answer_error(content, answer.status_code, self._where)
+        return content
+
+    def stream(self, path: str, body: Any) -> Iterator[dict[str, Any]]:
+        """Post a JSON body and yield the JSON lines of the answer.
+
+        :raises TraefikeeError: as :meth:`get`; also for an error line.
+        """
+        try:
+            with self._client.stream("POST", path, json=body, extensions=self._extensions) as answer:
+                if answer.is_error:
+                    answer.read()
+                    self._checked(answer)
+                for line in answer.iter_lines():
+                    if line:
+                        content = json.loads(line)
+                        if "error" in content:
+                            raise answer_error(content, answer.status_code, self._where)
+                        yield content
+        except (httpx.HTTPError, ValueError) as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: Exception) -> UnreachableError:
+        reason = str(error) or type(error).__name__
+        return UnreachableError(f"no control node answers on {self._where}: {reason}", self._hint)
+
+
+def local(socket: str) -> Client:
+    """Return a client of the node behind a local socket."""
+    client = httpx.Client(transport=httpx.HTTPTransport(uds=socket), base_url="http://node", timeout=TIMEOUT)
+    return Client(client, socket, "start a node on this machine, or name its socket with --traefikeesocket")

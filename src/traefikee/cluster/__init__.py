@@ -1,0 +1,1 @@
+"""Membership, tokens, PKI, election and cleaning; the store behind one small interface."""

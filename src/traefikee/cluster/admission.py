@@ -1,0 +1,327 @@
+"""How a control node lets others in: tokens, names, certificates, and etcd's membership one learner at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from traefikee import __version__, log
+from traefikee.cluster import etcd, pki, state, tokens
+from traefikee.cluster.membership import name_conflict
+from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.pki import Role
+from traefikee.config.certificates import CertificatePair
+from traefikee.cluster.state import ClusterInfo, ClusterState, NodeRecord, Phase, Report, Secrets
+from traefikee.cluster.store import Compare, Delete, Put, Store, StoreMember, StoreRefusedError
+from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
+from traefikee.node.statedir import new_id
+
+JOIN_LEASE = 6
+"""Seconds after which a join whose host node died no longer blocks the others."""
+CATCH_UP_DEADLINE = 120.0
+"""Seconds that a learner may take to catch up before its join is rolled back."""
+RETRY = 0.25
+
+_log = log.get("admission")
+
+
+class JoinRequest(BaseModel):
+    """What a newcomer says of itself (``POST /v1/join``)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    role: Role
+    name: str = Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
+    advertise: str = ""
+    request_pem: str
+    secret: str = Field(default="", repr=False)
+    """The token's secret; not needed with a certificate of this cluster."""
+
+
+class JoinAnswer(BaseModel):
+    """What it gets: an identity."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    cluster_id: str
+    certificate_pem: str
+    peers: list[str]
+    cluster_key: str = Field(default="", repr=False)
+
+
+class Admission:
+    """Answers joins on behalf of one control node."""
+
+    def __init__(self, store: Store, mirror: Mirror, cluster_key: bytes) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._cluster_key = cluster_key
+
+    def secrets(self) -> Secrets:
+        """Return the cluster's sealed secrets, opened."""
+        sealed = self._mirror.state.keys[state.SECRETS].value
+        return Secrets.model_validate_json(pki.unseal(self._cluster_key, sealed))
+
+    async def admit(self, request: JoinRequest, peer_id: str = "", peer_role: str = "") -> JoinAnswer:
+        """Check a newcomer, record it and sign its certificate.
+
+        :param peer_id: the CN of the client certificate, if it has one: a node that was cleaned away and comes back
+            keeps its id and needs no token.
+        :raises RefusedError: for a wrong token, a taken name or address.
+        """
+        seen = self._mirror.state
+        info = _formed_enough(seen)
+        returning = bool(peer_id) and peer_role == request.role.value
+        if not returning:
+            check_secret(info, request.role, request.secret)
+        identity = peer_id if returning else new_id()
+        check_newcomer(seen, request, identity)
+        secrets = self.secrets()
+        hosts = (request.advertise.rpartition(":")[0].strip("[]"),) if request.role is Role.CONTROL else ()
+        certificate = pki.issue(
+            CertificatePair(chain_pem=info.ca_pem, key_pem=secrets.ca_key_pem),
+            request.request_pem,
+            identity=identity,
+            role=request.role,
+            hosts=hosts,
+        )
+        record = NodeRecord(
+            id=identity,
+            name=request.name,
+            role=request.role,
+            advertise=request.advertise,
+            certificate_serial=pki.serial(certificate),
+        )
+        await self._record(record)
+        _log.info("node admitted", name=request.name, role=request.role.value, id=identity)
+        return JoinAnswer(
+            id=identity,
+            cluster_id=info.id,
+            certificate_pem=certificate,
+            peers=list(seen.control_addresses),
+            cluster_key=self._cluster_key.hex() if request.role is Role.CONTROL else "",
+        )
+
+    async def _record(self, record: NodeRecord) -> None:
+        name_key = state.NAMES + record.name
+        holder = await self._store.get(name_key)
+        if holder is not None and holder.value.decode() != record.id:
+            raise RefusedError(
+                f"the name {record.name!r} is taken", "give this node another one with --name", kind="name"
+            )
+        compare = Compare.unchanged(name_key, holder.mod_revision) if holder else Compare.absent(name_key)
+        done = await self._store.transact(
+            [compare], [Put(name_key, record.id.encode()), Put(state.NODES + record.id, record.stored())]
+        )
+        if done is None:
+            raise RefusedError(
+                f"the name {record.name!r} was taken by another node at this moment",
+                "give this node another one with --name",
+                kind="name",
+            )
+
+    async def recognise_data_node(self, identity: str, name: str, serial: str) -> None:
+        """Record a data node again that was cleaned from the list while it was away.
+
+        :raises RefusedError: if another node has its name by now.
+        """
+        if self._mirror.state.node(identity) is None:
+            conflict = name_conflict(self._mirror.state, name, identity)
+            if conflict:
+                raise RefusedError(conflict, "give one of them another --name", kind="name")
+            await self._record(NodeRecord(id=identity, name=name, role=Role.DATA, certificate_serial=serial))
+
+    # --- etcd's membership ---
+
+    async def bring_into_store(self, identity: str, tell: Callable[[dict[str, Any]], None]) -> None:
+        """Add a control node to etcd as a learner and promote it once it has caught up; roll back if it fails.
+
+        One newcomer at a time: the others wait in line. Safe to repeat: a learner that another control node had
+        added for the same newcomer is taken on.
+
+        :param tell: called with each step: ``{"event": "waiting"|"added"|"catching_up"|"promoted", ...}``.
+        :raises TraefikeeError: if it is rolled back.
+        """
+        node = self._mirror.state.node(identity)
+        if node is None:
+            raise RefusedError("this node is not in the cluster's list", "join again with a token", kind="unknown")
+        record = node.record
+        lease = await self._store.grant(JOIN_LEASE)
+        keeper = asyncio.create_task(self._keep(lease))
+        try:
+            report = Report(agent_version=__version__)
+            await self._store.transact([], [Put(state.ALIVE + identity, report.stored(), lease)])
+            await self._stand_in_line(record, lease, tell)
+            await self._add_and_promote(record, tell)
+        finally:
+            keeper.cancel()
+            with contextlib.suppress(UnreachableError):
+                await self._store.revoke(lease)
+
+    async def _keep(self, lease: int) -> None:
+        while True:
+            with contextlib.suppress(UnreachableError):
+                await self._store.keep_alive(lease)
+            await asyncio.sleep(JOIN_LEASE / 3)
+
+    async def _stand_in_line(self, record: NodeRecord, lease: int, tell: Callable[[dict[str, Any]], None]) -> None:
+        told = ""
+        while True:
+            mine = Put(state.JOINING, record.id.encode(), lease)
+            if await self._store.transact([Compare.absent(state.JOINING)], [mine]):
+                return
+            other = self._mirror.state.keys.get(state.JOINING)
+            first = self._mirror.state.node(other.value.decode()) if other else None
+            sentence = f"waiting in line: {first.record.name if first else 'another node'} joins first"
+            if sentence != told:
+                tell({"event": "waiting", "message": sentence})
+                told = sentence
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2):
+                    await self._mirror.wait_for(lambda seen: state.JOINING not in seen.keys)
+
+    async def _add_and_promote(self, record: NodeRecord, tell: Callable[[dict[str, Any]], None]) -> None:
+        url = etcd.peer_url(record.advertise)
+        deadline = time.monotonic() + CATCH_UP_DEADLINE
+        member, members = await self._learner(url, deadline, tell)
+        try:
+            tell({"event": "added", "cluster": self._initial_cluster(members, record)})
+            if member.is_learner:
+                await self._promote(member, deadline, tell)
+            await self._store.transact(
+                [], [Put(state.NODES + record.id, record.model_copy(update={"member": member.id}).stored())]
+            )
+        except BaseException:
+            # A promoted member stays: what failed then is only the news of it, and the next try finds it.
+            with contextlib.suppress(UnreachableError):
+                if any(one.id == member.id and one.is_learner for one in await self._store.members()):
+                    await self._store.remove_member(member.id)
+            raise
+        tell({"event": "promoted", "member": f"{member.id:x}"})
+        _log.info("control node joined the store", name=record.name, member=f"{member.id:x}")
+
+    async def _learner(
+        self, url: str, deadline: float, tell: Callable[[dict[str, Any]], None]
+    ) -> tuple[StoreMember, list[StoreMember]]:
+        """Add the learner, or find the one that an earlier try left; a stray one of somebody else is removed."""
+        told = ""
+        while True:
+            members = await self._store.members()
+            for member in members:
+                if url in member.peer_urls:
+                    return member, members
+                if member.is_learner:
+                    await self._store.remove_member(member.id)
+            try:
+                return await self._store.add_learner(url)
+            except StoreRefusedError as error:
+                if time.monotonic() > deadline:
+                    raise
+                if error.cause != told:
+                    tell({"event": "waiting", "message": f"the store is not ready for a new member ({error.cause})"})
+                    told = error.cause
+                await asyncio.sleep(RETRY)
+
+    async def _promote(self, member: StoreMember, deadline: float, tell: Callable[[dict[str, Any]], None]) -> None:
+        tell({"event": "catching_up", "message": "waiting for it to catch up with the store"})
+        while True:
+            try:
+                await self._store.promote(member.id)
+            except StoreRefusedError as error:
+                if (
+                    "not in sync" not in error.message
+                    and "learner" not in error.message
+                    and "unhealthy" not in (error.message)
+                ):
+                    raise
+                if time.monotonic() > deadline:
+                    raise TraefikeeError(
+                        "the new member did not catch up with the store in time; its join was rolled back",
+                        "check that the control nodes reach its --advertise address, then start it again",
+                    ) from error
+                await asyncio.sleep(RETRY)
+            else:
+                return
+
+    def _initial_cluster(self, members: list[StoreMember], record: NodeRecord) -> list[tuple[str, str]]:
+        names = {etcd.peer_url(node.record.advertise): node.record.id for node in self._mirror.state.nodes}
+        names[etcd.peer_url(record.advertise)] = record.id
+        return [
+            (names.get(url) or member.name or f"{member.id:x}", url) for member in members for url in member.peer_urls
+        ]
+
+    async def forget(self, record: NodeRecord, fence: Compare | None = None) -> bool:
+        """Remove a node from etcd's membership (if it is in it), then from the list.
+
+        :returns: whether the fence, if one is given, still held.
+        :raises StoreRefusedError: if etcd sees its quorum in danger.
+        """
+        if record.member and any(member.id == record.member for member in await self._store.members()):
+            await self._store.remove_member(record.member)
+        done = await self._store.transact(
+            [fence] if fence else [], [Delete(state.NODES + record.id), Delete(state.NAMES + record.name)]
+        )
+        return done is not None
+
+
+def _formed_enough(seen: ClusterState) -> ClusterInfo:
+    if seen.info is None:
+        raise UnreachableError("this node has not joined the cluster itself yet", kind="joining")
+    if seen.phase is Phase.ABORTED:
+        raise RefusedError("the cluster was given up while it formed", "run traefikee bootstrap again", kind="aborted")
+    return seen.info
+
+
+def check_secret(info: ClusterInfo, role: Role, secret: str) -> None:
+    """Check the secret of a token against the role that is asked for.
+
+    :raises RefusedError: naming what kind of token it is instead, if any.
+    """
+    expected, other = info.control_secret, info.data_secret
+    if role is Role.DATA:
+        expected, other = other, expected
+    if tokens.matches(secret, expected):
+        return
+    if tokens.matches(secret, other):
+        wrong = Role.DATA if role is Role.CONTROL else Role.CONTROL
+        raise RefusedError(
+            f"this is the token for {wrong.value} nodes, and a {role.value} node joins",
+            f"use {role.value.upper()}_NODE_TOKEN from `traefikee env` on a control node",
+            kind="token",
+        )
+    raise RefusedError(
+        "the cluster does not know this token",
+        "take a current one from `traefikee env` on a control node",
+        kind="token",
+    )
+
+
+def check_newcomer(seen: ClusterState, request: JoinRequest, identity: str) -> None:
+    """Check name and address of a newcomer against the nodes that are there.
+
+    :raises RefusedError: for the first conflict.
+    """
+    if request.role is Role.API:
+        raise RefusedError("only control and data nodes join", kind="role")
+    conflict = name_conflict(seen, request.name, identity)
+    if conflict:
+        raise RefusedError(conflict, "give this node another one with --name", kind="name")
+    if request.role is Role.CONTROL:
+        if not request.advertise:
+            raise RefusedError("a control node needs an address to advertise", "give it with --advertise")
+        for node in seen.with_role(Role.CONTROL):
+            if node.record.advertise == request.advertise and node.record.id != identity:
+                raise RefusedError(
+                    f"the address {request.advertise} belongs to the control node {node.record.name!r}, "
+                    f"which is {node.status}",
+                    "give this node its own --advertise"
+                    if node.ready
+                    else "it is forgotten within a minute; then start this node again",
+                    kind="address",
+                )

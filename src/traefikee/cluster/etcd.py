@@ -1,0 +1,99 @@
+"""The etcd child of a control node: its command line and its files.
+
+etcd listens on two unix sockets in its working directory: ``client:0`` for the agent, ``peer:0`` for the engine, which
+ends the mutual TLS of the other members' connections on ``:4242`` in front of it. etcd dials the others itself, with
+the node's certificate.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from traefikee.errors import TraefikeeError
+from traefikee.node.statedir import Identity
+
+OLDEST = (3, 4)
+"""Learners, which every join needs, came with etcd 3.4."""
+
+CLIENT_SOCKET = "client:0"
+PEER_SOCKET = "peer:0"
+
+
+def find() -> str:
+    """Return the path of the etcd binary.
+
+    :raises TraefikeeError: if there is none.
+    """
+    found = shutil.which("etcd")
+    if found is None:
+        raise TraefikeeError(
+            "etcd is not installed: a control node runs it as a child",
+            "install it (Debian: apt-get install etcd-server) and start this node again",
+            kind="etcd",
+        )
+    return found
+
+
+def check_version(output: str) -> None:
+    """Check what ``etcd --version`` printed.
+
+    :raises TraefikeeError: if it is older than :data:`OLDEST` or cannot be read.
+    """
+    match = re.search(r"etcd Version: (\d+)\.(\d+)", output)
+    if match is None or (int(match[1]), int(match[2])) < OLDEST:
+        raise TraefikeeError(
+            f"etcd {'.'.join(map(str, OLDEST))} or newer is needed, found: {output.splitlines()[0] if output else '?'}",
+            "install a newer etcd-server",
+            kind="etcd",
+        )
+
+
+def peer_url(advertise: str) -> str:
+    """Return the URL under which the other members reach this one (through the engine)."""
+    return f"https://{advertise}"
+
+
+def write_certificates(directory: Path, identity: Identity) -> None:
+    """Write the files that etcd reads its peer identity from, mode 0600, in its working directory."""
+    for name, content in (
+        ("ca.pem", identity.ca_pem),
+        ("node.pem", identity.certificate_pem),
+        ("node.key", identity.key_pem),
+    ):
+        path = directory / name
+        path.touch(mode=0o600)
+        path.write_text(content)
+
+
+def command(binary: str, identity: Identity, cluster: Sequence[tuple[str, str]], *, existing: bool) -> list[str]:
+    """Return etcd's argument list; it is to be started in the directory of :func:`write_certificates`.
+
+    :param cluster: (name, peer URL) of every member, this one among them.
+    :param existing: whether it joins a cluster that is there; a restart with data ignores this.
+    """
+    # setpriv ties the child's life to the agent's: a killed node is wholly dead.
+    return [
+        "setpriv",
+        "--pdeathsig=KILL",
+        binary,
+        f"--name={identity.id}",
+        "--data-dir=data",
+        f"--listen-client-urls=unix://{CLIENT_SOCKET}",
+        f"--advertise-client-urls=unix://{CLIENT_SOCKET}",
+        f"--listen-peer-urls=unix://{PEER_SOCKET}",
+        f"--initial-advertise-peer-urls={peer_url(identity.advertise)}",
+        f"--initial-cluster={','.join(f'{name}={url}' for name, url in cluster)}",
+        f"--initial-cluster-state={'existing' if existing else 'new'}",
+        f"--initial-cluster-token={identity.cluster_id}",
+        "--peer-trusted-ca-file=ca.pem",
+        "--peer-cert-file=node.pem",
+        "--peer-key-file=node.key",
+        "--auto-compaction-mode=revision",
+        "--auto-compaction-retention=1000",
+        "--logger=zap",
+        "--log-outputs=stderr",
+        "--log-level=warn",
+    ]

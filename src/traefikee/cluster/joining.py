@@ -1,0 +1,141 @@
+"""The newcomer's side of a join: find a control node that answers, check whom it talks to, get an identity."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from traefikee import log
+from traefikee.cluster import peers, pki, tokens
+from traefikee.cluster.admission import JoinAnswer, JoinRequest
+from traefikee.cluster.peers import Peer
+from traefikee.cluster.pki import Role
+from traefikee.config.certificates import CertificatePair
+from traefikee.errors import TraefikeeError, UnreachableError
+from traefikee.node.statedir import Identity
+
+PAUSE = 1.0
+PROGRESS_EVERY = 5.0
+
+T = TypeVar("T")
+
+_log = log.get("join")
+
+
+def own_pair(identity: Identity) -> CertificatePair:
+    """Return the certificate and key that a node shows to others."""
+    return CertificatePair(chain_pem=identity.certificate_pem, key_pem=identity.key_pem)
+
+
+async def ask_any(
+    addresses: Sequence[str], deadline: float, what: str, ask: Callable[[str], Awaitable[T]]
+) -> tuple[str, T]:
+    """Ask the addresses in turn until one answers, telling from time to time what it waits for.
+
+    :param deadline: seconds to go on trying.
+    :param what: what is asked for, for the log.
+    :returns: the address that answered, and its answer.
+    :raises TraefikeeError: the first answer that trying again would not change; or, at the deadline, the last failure.
+    """
+    until = time.monotonic() + deadline
+    told = 0.0
+    failures: dict[str, UnreachableError] = {}
+    while True:
+        for address in addresses:
+            try:
+                return address, await ask(address)
+            except UnreachableError as error:
+                failures[address] = error
+        now = time.monotonic()
+        if now >= until:
+            reasons = "; ".join(error.cause for error in failures.values())
+            raise UnreachableError(
+                f"no control node answers after {deadline:.0f} s: {reasons}", peers.RECONNECT_HINT, kind="peer"
+            )
+        if now - told > PROGRESS_EVERY:
+            told = now
+            _log.info(
+                f"waiting for a control node to {what}",
+                tried=", ".join(addresses),
+                last=list(failures.values())[-1].cause,
+                gives_up_in=f"{until - now:.0f}s",
+            )
+        await asyncio.sleep(min(PAUSE, max(0.05, until - now)))
+
+
+async def obtain_identity(
+    token_text: str, addresses: Sequence[str], role: Role, name: str, advertise: str, deadline: float
+) -> Identity:
+    """Join with a token: verify the cluster by its CA's digest, then send the secret and a certificate request.
+
+    :raises TraefikeeError: a wrong or foreign token, a taken name, nobody there.
+    """
+    token = tokens.parse(token_text)
+    address, ca_pem = await ask_any(
+        addresses, deadline, "let this node in", lambda peer: peers.fetch_authority(peer, token.digest)
+    )
+    key = pki.new_key()
+    request = JoinRequest(
+        role=role, name=name, advertise=advertise, request_pem=pki.new_request(key), secret=token.secret
+    )
+
+    async def ask(peer_address: str) -> JoinAnswer:
+        async with Peer(peer_address, ca_pem) as peer:
+            return JoinAnswer.model_validate(await peer.request("POST", "/v1/join", request.model_dump(mode="json")))
+
+    others = [other for other in addresses if other != address]
+    address, answer = await ask_any([address, *others], deadline, "let this node in", ask)
+    _log.info("joined the cluster", cluster=answer.cluster_id, through=address, id=answer.id)
+    return Identity(
+        id=answer.id,
+        name=name,
+        role=role,
+        cluster_id=answer.cluster_id,
+        advertise=advertise,
+        ca_pem=ca_pem,
+        certificate_pem=answer.certificate_pem,
+        key_pem=pki.key_to_pem(key),
+        cluster_key=answer.cluster_key,
+    )
+
+
+async def return_to_list(identity: Identity, addresses: Sequence[str], deadline: float) -> Identity:
+    """Join afresh with the node's own certificate, after it was cleaned away; the id stays.
+
+    :raises TraefikeeError: as :func:`obtain_identity`.
+    """
+    key = pki.new_key()
+    request = JoinRequest(
+        role=identity.role, name=identity.name, advertise=identity.advertise, request_pem=pki.new_request(key)
+    )
+
+    async def ask(address: str) -> JoinAnswer:
+        async with Peer(address, identity.ca_pem, own_pair(identity)) as peer:
+            return JoinAnswer.model_validate(await peer.request("POST", "/v1/join", request.model_dump(mode="json")))
+
+    _, answer = await ask_any(addresses, deadline, "take this node back", ask)
+    return identity.model_copy(
+        update={"certificate_pem": answer.certificate_pem, "key_pem": pki.key_to_pem(key), "bootstrap": False}
+    )
+
+
+async def still_member(identity: Identity, addresses: Sequence[str]) -> bool | None:
+    """Ask the other control nodes whether this one is still in etcd's membership; None if nobody can say."""
+    for address in addresses:
+        try:
+            async with Peer(address, identity.ca_pem, own_pair(identity)) as peer:
+                content = await peer.request("GET", "/v1/self")
+                return bool(content.get("member"))
+        except TraefikeeError as error:
+            _log.debug("cannot ask", peer=address, error=str(error))
+    return None
+
+
+async def store_steps(identity: Identity, address: str) -> AsyncIterator[dict[str, Any]]:
+    """Yield the steps of this control node's way into etcd, as the control node at the address tells them."""
+    async with Peer(address, identity.ca_pem, own_pair(identity)) as peer:
+        async for step in peer.stream("POST", "/v1/members"):
+            if step.get("event") != "still_here":
+                yield step

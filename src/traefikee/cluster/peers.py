@@ -1,0 +1,166 @@
+"""A client of other control nodes' ``:4242``: the cluster's own API, over TLS that pins the cluster's CA."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from traefikee.cluster import pki
+from traefikee.config.certificates import CertificatePair
+from traefikee.errors import RefusedError, Source, TraefikeeError, UnreachableError
+
+CONNECT_TIMEOUT = 3.0
+READ_TIMEOUT = 30.0
+
+RECONNECT_HINT = "check --peeraddresses, and that its port is open from here"
+
+
+def tls_context(ca_pem: str | None, own: CertificatePair | None = None) -> ssl.SSLContext:
+    """Return a client context that trusts the CA alone; without one it trusts anybody (for fetching the CA)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca_pem is None:
+        # The CA that comes over this connection is checked against the token's digest before anything is said.
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context.load_verify_locations(cadata=ca_pem)
+    if own is not None:
+        # OpenSSL's binding takes files only.
+        with tempfile.TemporaryDirectory() as folder:
+            chain, key = Path(folder, "chain.pem"), Path(folder, "key.pem")
+            chain.write_text(own.chain_pem)
+            key.touch(mode=0o600)
+            key.write_text(own.key_pem)
+            context.load_cert_chain(chain, key)
+    return context
+
+
+def answer_error(content: Any, status: int, where: str) -> TraefikeeError:
+    """Turn the JSON error of a traefikee API into the error that it stands for."""
+    if not isinstance(content, dict) or "error" not in content:
+        return UnreachableError(f"{where} answered with status {status} and no reason", kind="peer")
+    cause, next_step = str(content["error"]), str(content.get("next_step", ""))
+    kind = str(content.get("kind", "refused"))
+    if content.get("retriable"):
+        return UnreachableError(cause, next_step, kind=kind)
+    return TraefikeeError(cause, next_step, source=Source.CLIENT, kind=kind)
+
+
+class Peer:
+    """One control node at an address, as this node sees it.
+
+    :param ca_pem: the cluster's CA; None only to fetch it.
+    :param own: this node's certificate and key, once it has them.
+    """
+
+    def __init__(self, address: str, ca_pem: str | None, own: CertificatePair | None = None) -> None:
+        self.address = address
+        self._client = httpx.AsyncClient(
+            base_url=f"https://{address}",
+            verify=tls_context(ca_pem, own),
+            timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
+            trust_env=False,
+        )
+        self._extensions = {"sni_hostname": pki.SERVER_NAME}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+    async def request(self, method: str, path: str, body: Any = None) -> Any:
+        """Send a request with a JSON body and return the JSON answer.
+
+        :raises UnreachableError: if nobody answers, or what answers is not a control node of this cluster.
+        :raises TraefikeeError: what the peer answered.
+        """
+        try:
+            answer = await self._client.request(method, path, json=body, extensions=self._extensions)
+            content: Any = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise self._unreachable(error) from error
+        if answer.is_error:
+            raise answer_error(content, answer.status_code, self.address)
+        return content
+
+    async def fetch(self, path: str) -> bytes:
+        """Return a binary answer's body.
+
+        :raises TraefikeeError: as :meth:`request`.
+        """
+        try:
+            answer = await self._client.get(path, extensions=self._extensions)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        if answer.is_error:
+            content: Any = None
+            try:
+                content = answer.json()
+            except ValueError:
+                content = None
+            raise answer_error(content, answer.status_code, self.address)
+        return answer.content
+
+    async def stream(self, method: str, path: str, body: Any = None, *, silence: float = 10.0) -> AsyncIterator[Any]:
+        """Yield the JSON lines of a streamed answer.
+
+        :param silence: seconds without a line after which the peer counts as gone (it sends one more often).
+        :raises TraefikeeError: as :meth:`request`; an ``{"error": ...}`` line is raised too.
+        """
+        timeout = httpx.Timeout(silence, connect=CONNECT_TIMEOUT)
+        try:
+            async with self._client.stream(
+                method, path, json=body, extensions=self._extensions, timeout=timeout
+            ) as answer:
+                if answer.is_error:
+                    raise answer_error(json.loads(await answer.aread() or b"null"), answer.status_code, self.address)
+                async for line in answer.aiter_lines():
+                    if line:
+                        content: Any = json.loads(line)
+                        if "error" in content:
+                            raise answer_error(content, answer.status_code, self.address)
+                        yield content
+        except (httpx.HTTPError, ValueError) as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: Exception) -> TraefikeeError:
+        words = str(error) or type(error).__name__
+        if "CERTIFICATE_VERIFY_FAILED" in words:
+            return UnreachableError(
+                f"{self.address} is not a control node of this cluster (its certificate is from another authority)",
+                RECONNECT_HINT,
+                kind="foreign",
+            )
+        refused = isinstance(error, httpx.ConnectError)
+        return UnreachableError(
+            f"{self.address} does not answer: {words}", RECONNECT_HINT, kind="refused_connection" if refused else "peer"
+        )
+
+
+async def fetch_authority(address: str, digest: str) -> str:
+    """Return the CA of the cluster at an address after checking it against a token's digest.
+
+    :raises RefusedError: if the cluster there is another one than the token's.
+    :raises UnreachableError: if nobody answers.
+    """
+    async with Peer(address, None) as peer:
+        content = await peer.request("GET", "/v1/ca")
+    ca_pem = str(content.get("ca_pem", "")) if isinstance(content, dict) else ""
+    if pki.authority_digest(ca_pem) != digest:
+        raise RefusedError(
+            f"the token is for another cluster than the one at {address}",
+            "take the token from `traefikee env` on a control node of the cluster to join",
+            kind="token",
+        )
+    return ca_pem

@@ -1,0 +1,231 @@
+"""The cluster's certificate authority and the certificates that it issues.
+
+A certificate's CN is the node's id and its organisation (O) the role that the peer has: ``control``, ``data`` or
+``api``. Control nodes serve under :data:`SERVER_NAME`, so that a client need not care which node answers behind an
+address (a VIP, for example); their certificates name the advertised host too, because etcd checks it (RFC 6125).
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import ipaddress
+import os
+from enum import StrEnum
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from traefikee.config.certificates import CertificatePair
+from traefikee.errors import RefusedError
+
+SERVER_NAME = "control.traefikee.internal"
+"""The DNS name that every control node's certificate carries and every client of a control node verifies."""
+
+VALIDITY = datetime.timedelta(days=3650)
+CLOCK_SKEW = datetime.timedelta(days=1)
+"""Certificates begin to be valid this long ago, so that machines with different clocks can talk at once."""
+
+NONCE_BYTES = 12
+
+
+class Role(StrEnum):
+    """What the bearer of a certificate may do."""
+
+    CONTROL = "control"
+    DATA = "data"
+    API = "api"
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """Return a fresh P-256 private key."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def key_to_pem(key: ec.EllipticCurvePrivateKey) -> str:
+    """Return the key as unencrypted PKCS #8 PEM text."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+def _certificate_to_pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _name(common_name: str, organisation: str) -> x509.Name:
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation),
+            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
+        ]
+    )
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SKEW)
+        .not_valid_after(now + VALIDITY)
+    )
+
+
+def new_authority(cluster_id: str) -> CertificatePair:
+    """Make the cluster's CA: a self-signed certificate and its key."""
+    key = new_key()
+    name = _name(f"traefikee cluster {cluster_id}", "traefikee")
+    certificate = (
+        _builder(name, name, key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(
+            x509.KeyUsage(
+                digital_signature=True,
+                content_commitment=False,
+                key_encipherment=False,
+                data_encipherment=False,
+                key_agreement=False,
+                key_cert_sign=True,
+                crl_sign=True,
+                encipher_only=False,
+                decipher_only=False,
+            ),
+            critical=True,
+        )
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return CertificatePair(chain_pem=_certificate_to_pem(certificate), key_pem=key_to_pem(key))
+
+
+def authority_digest(ca_pem: str) -> str:
+    """Return the SHA-256 of the CA certificate's DER form as 64 hexadecimal digits: what a token pins.
+
+    :raises RefusedError: if the text is not a PEM certificate.
+    """
+    return hashlib.sha256(_load(ca_pem, "the CA certificate").public_bytes(serialization.Encoding.DER)).hexdigest()
+
+
+def _load(pem: str, what: str) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(pem.encode())
+    except ValueError as error:
+        raise RefusedError(f"{what} cannot be read: {error}", kind="invalid") from error
+
+
+def new_request(key: ec.EllipticCurvePrivateKey) -> str:
+    """Return a certificate signing request (PKCS #10, PEM text) for the key; who signs decides on the names."""
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    return request.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def issue(
+    authority: CertificatePair, request_pem: str, *, identity: str, role: Role, hosts: tuple[str, ...] = ()
+) -> str:
+    """Sign a request and return the certificate's PEM text.
+
+    :param identity: becomes the CN; the names inside the request are not looked at.
+    :param hosts: IP addresses or DNS names that a control node is reached by.
+    :raises RefusedError: if the request is malformed, not signed by its own key, or not for a P-256 key.
+    """
+    try:
+        request = x509.load_pem_x509_csr(request_pem.encode())
+    except ValueError as error:
+        raise RefusedError(f"the certificate request cannot be read: {error}", kind="invalid") from error
+    public_key = request.public_key()
+    if not request.is_signature_valid or not isinstance(public_key, ec.EllipticCurvePublicKey):
+        raise RefusedError("the certificate request is not signed by a P-256 key of its own", kind="invalid")
+    ca = _load(authority.chain_pem, "the cluster's CA certificate")
+    ca_key = serialization.load_pem_private_key(authority.key_pem.encode(), password=None)
+    if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
+        raise RefusedError("the cluster's CA key is not an elliptic-curve key", kind="invalid")
+    usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
+    names: list[x509.GeneralName] = []
+    if role is Role.CONTROL:
+        usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
+        names = [x509.DNSName(SERVER_NAME), *(_general_name(host) for host in hosts)]
+    builder = (
+        _builder(_name(identity, role.value), ca.subject, public_key)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+    )
+    # rustls wants a subject alternative name in every certificate that it verifies as an end entity.
+    names.append(x509.DNSName(f"{identity}.{role.value}.traefikee.internal"))
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return _certificate_to_pem(builder.sign(ca_key, hashes.SHA256()))
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def issue_for_new_key(
+    authority: CertificatePair, *, identity: str, role: Role, hosts: tuple[str, ...] = ()
+) -> CertificatePair:
+    """Make a key and a certificate for it in one step, where both are made on this machine."""
+    key = new_key()
+    chain = issue(authority, new_request(key), identity=identity, role=role, hosts=hosts)
+    return CertificatePair(chain_pem=chain, key_pem=key_to_pem(key))
+
+
+def was_issued_by(ca_pem: str, certificate_pem: str) -> bool:
+    """Tell whether the certificate carries the CA's signature."""
+    try:
+        _load(certificate_pem, "the certificate").verify_directly_issued_by(_load(ca_pem, "the CA certificate"))
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def common_name(certificate_pem: str) -> str:
+    """Return the certificate's CN.
+
+    :raises RefusedError: if the text is not a PEM certificate.
+    """
+    attributes = _load(certificate_pem, "the certificate").subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(attributes[0].value) if attributes else ""
+
+
+def serial(certificate_pem: str) -> str:
+    """Return the certificate's serial number in hexadecimal."""
+    return format(_load(certificate_pem, "the certificate").serial_number, "x")
+
+
+def new_default_certificate() -> CertificatePair:
+    """Make the certificate that TLS entry points serve where no other fits (Traefik 1.7: ``TRAEFIK DEFAULT CERT``)."""
+    key = new_key()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "TRAEFIK DEFAULT CERT")])
+    label = hashlib.sha256(key_to_pem(key).encode()).hexdigest()
+    host = f"{label[:32]}.{label[32:]}.traefik.default"
+    certificate = (
+        _builder(name, name, key.public_key())
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return CertificatePair(chain_pem=_certificate_to_pem(certificate), key_pem=key_to_pem(key))
+
+
+def seal(cluster_key: bytes, plain: bytes) -> bytes:
+    """Encrypt a secret of the cluster for the store (AES-256-GCM; a random nonce, then the ciphertext)."""
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce + AESGCM(cluster_key).encrypt(nonce, plain, None)
+
+
+def unseal(cluster_key: bytes, sealed: bytes) -> bytes:
+    """Undo :func:`seal`.
+
+    :raises cryptography.exceptions.InvalidTag: if the key is another one or the bytes were changed.
+    """
+    return AESGCM(cluster_key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], None)

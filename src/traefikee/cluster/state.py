@@ -1,0 +1,281 @@
+"""The cluster as one immutable value, read from the store's keys.
+
+A decision loop reads one :class:`ClusterState`; it never goes back to the store in between. The keys::
+
+    /traefikee/state/cluster/info          ClusterInfo, written once by bootstrap
+    /traefikee/state/cluster/phase         forming | formed | aborted
+    /traefikee/state/cluster/secrets       sealed: CA key, default certificate
+    /traefikee/state/nodes/<id>            NodeRecord
+    /traefikee/state/names/<name>          the id that holds the name
+    /traefikee/state/alive/<id>            Report, under the node's lease
+    /traefikee/state/leader                the leader's id, under its lease
+    /traefikee/state/joining               the member that joins etcd now, under the lease of who lets it in
+    /traefikee/state/config/<n>            Deployment
+    /traefikee/state/config/current        n
+    /traefikee/state/providers             {name: ProviderStatus}
+    /traefikee/state/snapshot              Pointer to the published snapshot
+    /traefikee/blob/<digest>/<part>        its parts, not watched
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from traefikee import log
+from traefikee.cluster.pki import Role
+from traefikee.cluster.store import KeyValue
+from traefikee.config.runtime import ObjectError
+from traefikee.config.static import StaticConfiguration
+
+STATE = "/traefikee/state/"
+BLOBS = "/traefikee/blob/"
+
+INFO = STATE + "cluster/info"
+PHASE = STATE + "cluster/phase"
+SECRETS = STATE + "cluster/secrets"
+NODES = STATE + "nodes/"
+NAMES = STATE + "names/"
+ALIVE = STATE + "alive/"
+LEADER = STATE + "leader"
+JOINING = STATE + "joining"
+CONFIGS = STATE + "config/"
+CURRENT = STATE + "config/current"
+PROVIDERS = STATE + "providers"
+SNAPSHOT = STATE + "snapshot"
+
+_log = log.get("state")
+
+
+class Phase(StrEnum):
+    """How far the cluster's making is."""
+
+    FORMING = "forming"
+    FORMED = "formed"
+    ABORTED = "aborted"
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    def stored(self) -> bytes:
+        """Return the form that the store keeps (JSON)."""
+        return self.model_dump_json().encode()
+
+
+class ClusterInfo(_Stored):
+    """What bootstrap fixed for the cluster's life."""
+
+    id: str
+    ca_pem: str
+    control_secret: str = Field(repr=False)
+    data_secret: str = Field(repr=False)
+    licence: str = Field(repr=False)
+    control_nodes: int
+    api: bool
+    """Whether every control node serves the dashboard."""
+
+
+class Secrets(_Stored):
+    """The part of the cluster's state that is sealed under the cluster key."""
+
+    ca_key_pem: str = Field(repr=False)
+    default_certificate_pem: str
+    default_key_pem: str = Field(repr=False)
+
+
+class NodeRecord(_Stored):
+    """One node, from its join until it is cleaned from the list."""
+
+    id: str
+    name: str
+    role: Role
+    advertise: str = ""
+    certificate_serial: str
+    member: int = 0
+    """etcd's member id of a control node; 0 until it has joined etcd."""
+    bootstrap: bool = False
+    """The ephemeral bootstrap node, which is to leave."""
+    left: bool = False
+    """It has left for good: it shows as DOWN until it is cleaned from the list."""
+
+
+class Counters(_Stored):
+    """What a data node has carried since its engine started."""
+
+    by_status: dict[str, int] = Field(default_factory=dict)
+    duration_seconds_total: float = 0.0
+    response_bytes_total: int = 0
+
+
+class Report(_Stored):
+    """What a node says of itself while it is alive."""
+
+    agent_version: str
+    engine_version: str = ""
+    revision: int | None = None
+    """The snapshot in force in its engine."""
+    refused_revision: int | None = None
+    refusal: str = ""
+    """Why its engine refused ``refused_revision``."""
+    counters: Counters = Counters()
+
+
+class Deployment(_Stored):
+    """One deployed static configuration, with who, when and how."""
+
+    number: int
+    at: str
+    by: str
+    command: str
+    configuration: StaticConfiguration
+
+
+class ProviderStatus(_Stored):
+    """How a provider fares: ``ok``, ``starting`` or ``error``."""
+
+    state: str
+    since: str
+    message: str = ""
+    frontends: int = 0
+    backends: int = 0
+
+
+class Pointer(_Stored):
+    """The published snapshot: where its parts lie, and what was left out of it."""
+
+    revision: int
+    config: int
+    """The deployment that it was compiled from."""
+    snapshot: str
+    """Digest that names its parts (compressed JSON)."""
+    snapshot_parts: int
+    runtime: str
+    """The same for the dynamic configurations that it was compiled from, by provider."""
+    runtime_parts: int
+    errors: tuple[ObjectError, ...] = ()
+    failure: str = ""
+    """Why deployment ``config`` could not be compiled; the snapshot is then still the one before."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node's record joined with its sign of life."""
+
+    record: NodeRecord
+    report: Report | None
+    is_leader: bool
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is alive (and, for a control node, in the store's membership)."""
+        return self.report is not None and (self.record.role is not Role.CONTROL or self.votes)
+
+    @property
+    def status(self) -> str:
+        """READY, PENDING (it joins) or DOWN."""
+        if self.ready:
+            return "READY"
+        joining = self.record.role is Role.CONTROL and not self.record.member
+        return "PENDING" if joining else "DOWN"
+
+    @property
+    def votes(self) -> bool:
+        """Whether it is one of the members of the store whose quorum counts."""
+        return self.record.member != 0 and not self.record.left
+
+
+@dataclass(frozen=True)
+class ClusterState:
+    """Everything that is agreed, as of one revision of the store."""
+
+    revision: int
+    keys: Mapping[str, KeyValue] = field(repr=False)
+    info: ClusterInfo | None
+    phase: Phase
+    nodes: tuple[Node, ...]
+    """Sorted by role (control nodes first), then name."""
+    leader: str | None
+    """The leader's node id."""
+    leader_creation: int
+    """The create-revision of the leader key: what fences its writes."""
+    deployment: Deployment | None
+    pointer: Pointer | None
+    providers: Mapping[str, ProviderStatus]
+
+    def node(self, identity: str) -> Node | None:
+        """Return a node by its id."""
+        return next((node for node in self.nodes if node.record.id == identity), None)
+
+    def holder(self, name: str) -> Node | None:
+        """Return the node that has a name."""
+        return next((node for node in self.nodes if node.record.name == name), None)
+
+    def with_role(self, role: Role) -> tuple[Node, ...]:
+        """Return the nodes of a role."""
+        return tuple(node for node in self.nodes if node.record.role is role)
+
+    @property
+    def control_addresses(self) -> tuple[str, ...]:
+        """The advertised addresses of the control nodes that are in the membership, those alive first."""
+        control = [node for node in self.with_role(Role.CONTROL) if node.votes]
+        return tuple(node.record.advertise for node in sorted(control, key=lambda node: not node.ready))
+
+    @property
+    def dashboard(self) -> bool:
+        """Whether control nodes serve the API and the dashboard on :8080."""
+        asked = self.deployment is not None and self.deployment.configuration.api
+        return asked or (self.info is not None and self.info.api)
+
+
+def _parse(model: type[Any], found: KeyValue | None) -> Any:
+    if found is None:
+        return None
+    try:
+        return model.model_validate_json(found.value)
+    except ValidationError as error:
+        # Only another version of this program writes such a value: leave the key out, and say so.
+        _log.error("a key of the store cannot be read", key=found.key, error=str(error.errors()[0]["msg"]))
+        return None
+
+
+def from_keys(revision: int, keys: Mapping[str, KeyValue]) -> ClusterState:
+    """Read the state from the store's keys (those below :data:`STATE`)."""
+    leader_key = keys.get(LEADER)
+    leader = leader_key.value.decode() if leader_key else None
+    nodes = []
+    for key, found in keys.items():
+        if key.startswith(NODES):
+            record = _parse(NodeRecord, found)
+            if record is not None:
+                report = _parse(Report, keys.get(ALIVE + record.id))
+                nodes.append(Node(record, report, record.id == leader))
+    nodes.sort(key=lambda node: (node.record.role is not Role.CONTROL, node.record.name))
+    current = keys.get(CURRENT)
+    phase = keys.get(PHASE)
+    providers = _parse(_Providers, keys.get(PROVIDERS))
+    return ClusterState(
+        revision=revision,
+        keys=keys,
+        info=_parse(ClusterInfo, keys.get(INFO)),
+        phase=Phase(phase.value.decode()) if phase else Phase.FORMING,
+        nodes=tuple(nodes),
+        leader=leader,
+        leader_creation=leader_key.create_revision if leader_key else 0,
+        deployment=_parse(Deployment, keys.get(CONFIGS + current.value.decode())) if current else None,
+        pointer=_parse(Pointer, keys.get(SNAPSHOT)),
+        providers=providers.providers if providers else {},
+    )
+
+
+class _Providers(_Stored):
+    providers: dict[str, ProviderStatus]
+
+
+def stored_providers(providers: Mapping[str, ProviderStatus]) -> bytes:
+    """Return the form in which the providers' statuses are stored."""
+    return _Providers(providers=dict(providers)).stored()

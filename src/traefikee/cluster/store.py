@@ -1,0 +1,324 @@
+"""The agreed state: a small interface over etcd, spoken to through its JSON gateway.
+
+Every write is a transaction that compares what it read. Keys are text; values are bytes. Revisions are etcd's: one
+counter for the whole store.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from traefikee.errors import UnreachableError
+
+REQUEST_TIMEOUT = 10.0
+"""Seconds that etcd may take to answer; without a quorum it does not."""
+
+
+@dataclass(frozen=True)
+class KeyValue:
+    """One key as the store has it."""
+
+    key: str
+    value: bytes
+    create_revision: int
+    mod_revision: int
+    lease: int = 0
+    """The lease that it vanishes with, or 0."""
+
+
+@dataclass(frozen=True)
+class Compare:
+    """A condition of a transaction: the key's create or modification revision is what was read (0: no such key)."""
+
+    key: str
+    revision: int
+    target: str = "MOD"
+
+    @classmethod
+    def absent(cls, key: str) -> Compare:
+        """The key does not exist."""
+        return cls(key, 0, "CREATE")
+
+    @classmethod
+    def unchanged(cls, key: str, mod_revision: int) -> Compare:
+        """The key was not written since ``mod_revision``."""
+        return cls(key, mod_revision, "MOD")
+
+    @classmethod
+    def same_creation(cls, key: str, create_revision: int) -> Compare:
+        """The key is the very one that was created at ``create_revision``: what fences a deposed leader's writes."""
+        return cls(key, create_revision, "CREATE")
+
+
+@dataclass(frozen=True)
+class Put:
+    """Write a key; with a lease it vanishes when the lease ends."""
+
+    key: str
+    value: bytes
+    lease: int = 0
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Remove a key, or every key that starts with it."""
+
+    key: str
+    prefix: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a watch reports: the key with its new value, or None where it was deleted."""
+
+    key: str
+    now: KeyValue | None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """All changes of one revision or more, in order."""
+
+    revision: int
+    changes: tuple[Change, ...]
+
+
+class CompactedError(Exception):
+    """The watched revision is no longer kept: read everything again."""
+
+
+class StoreMember:
+    """One etcd member as the membership API lists it."""
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        self.id = int(raw["ID"])
+        self.name = str(raw.get("name", ""))
+        self.peer_urls: tuple[str, ...] = tuple(raw.get("peerURLs", ()))
+        self.is_learner = bool(raw.get("isLearner", False))
+
+    def __repr__(self) -> str:
+        return f"StoreMember({self.id:x}, {self.name!r}, learner={self.is_learner})"
+
+
+class StoreRefusedError(UnreachableError):
+    """etcd answered with an error of its own.
+
+    :ivar message: etcd's words.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"etcd: {message.removeprefix('etcdserver: ')}", kind="store")
+        self.message = message
+
+
+class Store:
+    """A client of one etcd member over its unix socket.
+
+    Every method raises :class:`~traefikee.errors.UnreachableError` when etcd does not answer (no process, no quorum):
+    a write's outcome is then unknown, not failed.
+    """
+
+    def __init__(self, socket: Path) -> None:
+        self._client = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=str(socket)), base_url="http://etcd", timeout=REQUEST_TIMEOUT
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    # --- keys ---
+
+    async def get(self, key: str) -> KeyValue | None:
+        """Return one key, or None where there is none (a linearisable read)."""
+        _, found = await self._range({"key": _encode(key)})
+        return found[0] if found else None
+
+    async def read_prefix(self, prefix: str) -> tuple[int, list[KeyValue]]:
+        """Return the store's revision and every key that starts with the prefix, sorted by key."""
+        return await self._range({"key": _encode(prefix), "range_end": _encode_bytes(_prefix_end(prefix))})
+
+    async def list_keys(self, prefix: str) -> tuple[int, list[str]]:
+        """Return the store's revision and the keys that start with the prefix, without their values."""
+        body = {"key": _encode(prefix), "range_end": _encode_bytes(_prefix_end(prefix)), "keys_only": True}
+        revision, found = await self._range(body)
+        return revision, [one.key for one in found]
+
+    async def _range(self, body: dict[str, Any]) -> tuple[int, list[KeyValue]]:
+        answer = await self._post("/v3/kv/range", body)
+        return int(answer["header"]["revision"]), [_key_value(raw) for raw in answer.get("kvs", ())]
+
+    async def transact(self, compares: Sequence[Compare], operations: Sequence[Put | Delete]) -> int | None:
+        """Carry out the operations if every comparison holds, all or none.
+
+        :returns: the revision of the write, or None if a comparison failed.
+        """
+        body = {"compare": [_compare(one) for one in compares], "success": [_operation(one) for one in operations]}
+        answer = await self._post("/v3/kv/txn", body)
+        return int(answer["header"]["revision"]) if answer.get("succeeded") else None
+
+    async def watch(self, prefix: str, from_revision: int) -> AsyncIterator[Changes]:
+        """Yield the changes of all keys that start with the prefix, from a revision on, until etcd goes away.
+
+        :raises CompactedError: if ``from_revision`` is no longer kept.
+        """
+        create = {
+            "key": _encode(prefix),
+            "range_end": _encode_bytes(_prefix_end(prefix)),
+            "start_revision": str(from_revision),
+        }
+        timeout = httpx.Timeout(REQUEST_TIMEOUT, read=None)
+        try:
+            async with self._client.stream(
+                "POST", "/v3/watch", json={"create_request": create}, timeout=timeout
+            ) as answer:
+                async for line in answer.aiter_lines():
+                    if not line:
+                        continue
+                    message = json.loads(line)
+                    if "error" in message:
+                        raise StoreRefusedError(str(message["error"].get("message", message["error"])))
+                    result = message["result"]
+                    if result.get("canceled"):
+                        if int(result.get("compact_revision", 0)):
+                            raise CompactedError
+                        raise StoreRefusedError(str(result.get("cancel_reason", "the watch was cancelled")))
+                    yield Changes(
+                        int(result["header"]["revision"]), tuple(_change(raw) for raw in result.get("events", ()))
+                    )
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            raise _unreachable(error) from error
+
+    # --- leases ---
+
+    async def grant(self, ttl: int) -> int:
+        """Make a lease of so many seconds and return its id."""
+        return int((await self._post("/v3/lease/grant", {"TTL": ttl}))["ID"])
+
+    async def keep_alive(self, lease: int) -> bool:
+        """Renew a lease; False means that it has ended."""
+        answer = await self._post("/v3/lease/keepalive", {"ID": str(lease)})
+        return int(answer.get("result", {}).get("TTL", 0)) > 0
+
+    async def revoke(self, lease: int) -> None:
+        """End a lease and with it its keys; one that has ended already is fine."""
+        with contextlib.suppress(StoreRefusedError):
+            await self._post("/v3/lease/revoke", {"ID": str(lease)})
+
+    # --- membership ---
+
+    async def members(self) -> list[StoreMember]:
+        """Return etcd's members."""
+        return [StoreMember(raw) for raw in (await self._post("/v3/cluster/member/list", {}))["members"]]
+
+    async def add_learner(self, peer_url: str) -> tuple[StoreMember, list[StoreMember]]:
+        """Add a member that does not vote yet; returns it and all members.
+
+        :raises StoreRefusedError: if etcd will not have one now (another learner, unhealthy members).
+        """
+        answer = await self._post("/v3/cluster/member/add", {"peerURLs": [peer_url], "isLearner": True})
+        return StoreMember(answer["member"]), [StoreMember(raw) for raw in answer["members"]]
+
+    async def promote(self, member: int) -> None:
+        """Let a learner vote.
+
+        :raises StoreRefusedError: while it has not caught up.
+        """
+        await self._post("/v3/cluster/member/promote", {"ID": str(member)})
+
+    async def remove_member(self, member: int) -> None:
+        """Remove a member.
+
+        :raises StoreRefusedError: if that could cost the quorum.
+        """
+        await self._post("/v3/cluster/member/remove", {"ID": str(member)})
+
+    async def move_leadership(self, member: int) -> None:
+        """Make another member etcd's Raft leader; only the present leader's own client may."""
+        await self._post("/v3/maintenance/transfer-leadership", {"targetID": str(member)})
+
+    async def status(self) -> dict[str, Any]:
+        """Return the local member's status: ``version``, ``leader``, ``dbSize``, ``isLearner`` ..."""
+        return await self._post("/v3/maintenance/status", {})
+
+    async def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            answer = await self._client.post(path, json=body)
+            content: Any = json.loads(answer.text.strip() or "{}")
+        except (httpx.HTTPError, ValueError) as error:
+            raise _unreachable(error) from error
+        if not isinstance(content, dict):
+            raise StoreRefusedError(f"unexpected answer to {path}")
+        failure = content.get("error")
+        if failure is not None:
+            message = failure.get("message", "") if isinstance(failure, dict) else str(failure)
+            raise StoreRefusedError(str(message))
+        return content
+
+
+def _unreachable(error: Exception) -> UnreachableError:
+    words = str(error) or type(error).__name__
+    return UnreachableError(f"etcd does not answer: {words}", kind="store")
+
+
+def _encode(text: str) -> str:
+    return _encode_bytes(text.encode())
+
+
+def _encode_bytes(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def _prefix_end(prefix: str) -> bytes:
+    """Return the first key after all that start with the prefix (its last byte raised by one)."""
+    raw = prefix.encode()
+    return raw[:-1] + bytes([raw[-1] + 1])
+
+
+def _key_value(raw: Mapping[str, Any]) -> KeyValue:
+    return KeyValue(
+        base64.b64decode(raw["key"]).decode(),
+        base64.b64decode(raw.get("value", "")),
+        int(raw.get("create_revision", 0)),
+        int(raw.get("mod_revision", 0)),
+        int(raw.get("lease", 0)),
+    )
+
+
+def _change(raw: Mapping[str, Any]) -> Change:
+    found = _key_value(raw["kv"])
+    return Change(found.key, None if raw.get("type") == "DELETE" else found)
+
+
+def _compare(compare: Compare) -> dict[str, Any]:
+    field = "create_revision" if compare.target == "CREATE" else "mod_revision"
+    return {"key": _encode(compare.key), "target": compare.target, "result": "EQUAL", field: str(compare.revision)}
+
+
+def _operation(operation: Put | Delete) -> dict[str, Any]:
+    if isinstance(operation, Put):
+        put = {"key": _encode(operation.key), "value": _encode_bytes(operation.value)}
+        if operation.lease:
+            put["lease"] = str(operation.lease)
+        return {"request_put": put}
+    delete = {"key": _encode(operation.key)}
+    if operation.prefix:
+        delete["range_end"] = _encode_bytes(_prefix_end(operation.key))
+    return {"request_delete_range": delete}

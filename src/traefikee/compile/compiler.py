@@ -1,0 +1,334 @@
+"""Static and dynamic configurations in, one snapshot and the errors of single objects out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from traefikee.compile import rules as compile_rules
+from traefikee.compile import snapshot as snap
+from traefikee.compile.servers import effective_weight, server_url
+from traefikee.compile.snapshot import localise
+from traefikee.config.certificates import CertificatePair, check_pair
+from traefikee.config.durations import milliseconds
+from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, TLSCertificate
+from traefikee.config.errors import did_you_mean
+from traefikee.config.runtime import ObjectError, ObjectKind, Severity
+from traefikee.config.static import EntryPoint, LogLevel, StaticConfiguration
+from traefikee.rules import Matcher, Modifier, RuleError, parse_rule
+
+__all__ = ["STATIC", "Compiled", "PemPair", "compile_snapshot", "localise"]
+
+_LEVELS: dict[LogLevel, str] = {
+    "DEBUG": "debug",
+    "INFO": "info",
+    "WARN": "warn",
+    "ERROR": "error",
+    "FATAL": "error",
+    "PANIC": "error",
+}
+_MAX_PRIORITY = 2**31 - 1
+STATIC = "static"
+"""The provider's name in errors about objects of the static configuration."""
+
+
+class PemPair(Protocol):
+    """Anything with a certificate chain, leaf first, and its key, both PEM texts."""
+
+    @property
+    def chain_pem(self) -> str:
+        """The chain."""
+
+    @property
+    def key_pem(self) -> str:
+        """The key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What became of the configurations.
+
+    :ivar snapshot: what the engine runs.
+    :ivar errors: what was left out or served in part, in a fixed order.
+    :ivar effective: by provider, what is in force: frontends with their entry points resolved, and valid backends.
+    """
+
+    snapshot: snap.Snapshot
+    errors: tuple[ObjectError, ...]
+    effective: dict[str, DynamicConfiguration]
+
+
+def compile_snapshot(
+    static: StaticConfiguration,
+    dynamic: Mapping[str, DynamicConfiguration],
+    *,
+    revision: int,
+    default_certificate: PemPair,
+    rejected: Mapping[str, str] | None = None,
+) -> Compiled:
+    """Return the snapshot of a static configuration and of what the providers (by name) say.
+
+    A bad object is left out with an error and changes nothing for the others. The order of mappings does not matter.
+
+    :param revision: the number that the snapshot carries.
+    :param default_certificate: served by TLS entry points that have none of their own.
+    :param rejected: by ``<kind>:<id>`` as the engine reports problems (``route:consul/f1``, ``service:consul/b1``,
+        ``certificate:<id>``), the engine's error for objects that it refused: they are left out too, and a refused
+        service takes its frontends with it.
+    """
+    generated = CertificatePair(chain_pem=default_certificate.chain_pem, key_pem=default_certificate.key_pem)
+    return _Compiler(static, revision, generated, rejected or {}).run(dynamic)
+
+
+@dataclass
+class _Compiler:
+    static: StaticConfiguration
+    revision: int
+    generated: CertificatePair
+    rejected: Mapping[str, str]
+    errors: list[ObjectError] = field(default_factory=list)
+    routes: list[tuple[int, snap.Route]] = field(default_factory=list)
+    """Routes with their exact priority; the one in the snapshot, for display, is capped."""
+    services: dict[str, snap.Service] = field(default_factory=dict)
+    certificates: dict[str, snap.Certificate] = field(default_factory=dict)
+    bound: dict[str, list[str]] = field(default_factory=dict)
+    """Ids of the certificates of each TLS entry point."""
+
+    def run(self, dynamic: Mapping[str, DynamicConfiguration]) -> Compiled:
+        names = {entry_point.name: entry_point for entry_point in self.static.entry_points}
+        defaults = {name: self._static_certificates(entry_point) for name, entry_point in names.items()}
+        effective = {}
+        for provider in sorted(dynamic):
+            effective[provider] = _Provider(self, provider, dynamic[provider]).run()
+        self.routes.sort(key=lambda item: (-item[0], item[1].id))
+        snapshot = snap.Snapshot(
+            revision=self.revision,
+            settings=_settings(self.static),
+            entry_points=tuple(self._entry_point(entry_point, defaults[name]) for name, entry_point in names.items()),
+            routes=tuple(route for _, route in self.routes),
+            services=tuple(self.services[name] for name in sorted(self.services)),
+            certificates=tuple(self.certificates[name] for name in sorted(self.certificates)),
+        )
+        return Compiled(snapshot, tuple(self.errors), effective)
+
+    def add_certificate(self, pair: CertificatePair) -> str:
+        """Keep the pair for the snapshot and return its id."""
+        self.certificates.setdefault(
+            pair.id, snap.Certificate(id=pair.id, chain_pem=pair.chain_pem, key_pem=pair.key_pem)
+        )
+        return pair.id
+
+    def refusal(self, kind: str, identifier: str) -> str | None:
+        """Return the sentence about an object that the engine refused, or None."""
+        text = self.rejected.get(f"{kind}:{identifier}")
+        return None if text is None else f"the engine refuses it: {text}"
+
+    def _static_certificates(self, entry_point: EntryPoint) -> str:
+        """Bind an entry point's own certificates; return the id of its default one ("" without TLS)."""
+        tls = entry_point.tls
+        if tls is None:
+            return ""
+        own = [pair for pair in tls.certificates if self._accepted(entry_point, pair)]
+        default = tls.default_certificate
+        if default is not None and not self._accepted(entry_point, default):
+            default = None
+        self.bound[entry_point.name] = list(dict.fromkeys(self.add_certificate(pair) for pair in own))
+        return self.add_certificate(default or next(iter(own), self.generated))
+
+    def _accepted(self, entry_point: EntryPoint, pair: CertificatePair) -> bool:
+        refusal = self.refusal("certificate", pair.id)
+        if refusal is not None:
+            path = f"entryPoints.{entry_point.name}.TLS"
+            self.errors.append(
+                ObjectError(provider=STATIC, kind="tls", name=entry_point.name, path=path, message=refusal)
+            )
+        return refusal is None
+
+    def _entry_point(self, entry_point: EntryPoint, default_certificate: str) -> snap.EntryPoint:
+        tls = None
+        if entry_point.tls is not None:
+            authority = entry_point.tls.client_ca
+            tls = snap.TLS(
+                certificates=tuple(self.bound[entry_point.name]),
+                default_certificate=default_certificate,
+                min_version=entry_point.tls.min_version,
+                sni_strict=entry_point.tls.sni_strict,
+                client_ca=authority and snap.ClientCA(pem=authority.pem, optional=authority.optional),
+            )
+        return snap.EntryPoint(
+            name=entry_point.name,
+            address=entry_point.address,
+            forwarded_headers=snap.ForwardedHeaders(
+                insecure=entry_point.forwarded_headers.insecure,
+                trusted_ips=entry_point.forwarded_headers.trusted_ips,
+            ),
+            ping=self.static.ping is not None and self.static.ping.entry_point == entry_point.name,
+            tls=tls,
+        )
+
+
+def _settings(static: StaticConfiguration) -> snap.Settings:
+    return snap.Settings.model_validate(
+        {
+            "log_level": _LEVELS[static.log_level],
+            "dial_timeout_ms": milliseconds(static.forwarding_timeouts.dial_timeout),
+            "response_header_timeout_ms": milliseconds(static.forwarding_timeouts.response_header_timeout),
+            "idle_timeout_ms": milliseconds(static.responding_timeouts.idle_timeout),
+            "grace_timeout_ms": milliseconds(static.life_cycle.grace_time_out),
+            "max_idle_connections_per_server": static.max_idle_conns_per_host or 2,
+            "insecure_skip_verify": static.insecure_skip_verify,
+            "root_ca_pem": static.root_cas,
+        }
+    )
+
+
+@dataclass
+class _Provider:
+    """One provider's part of a compilation."""
+
+    compiler: _Compiler
+    name: str
+    config: DynamicConfiguration
+    services: dict[str, snap.Service] = field(default_factory=dict)
+
+    def run(self) -> DynamicConfiguration:
+        """Add everything that is valid to the compiler; return what is in force."""
+        for name in sorted(self.config.backends):
+            service = self._service(name, self.config.backends[name])
+            if service is not None:
+                self.services[name] = service
+        frontends = {}
+        for name in sorted(self.config.frontends):
+            frontend = self._frontend(name, self.config.frontends[name])
+            if frontend is not None:
+                frontends[name] = frontend
+        certificates = {}
+        for name in sorted(self.config.tls):
+            certificate = self._certificate(name, self.config.tls[name])
+            if certificate is not None:
+                certificates[name] = certificate
+        backends = {name: self.config.backends[name] for name in self.services}
+        return DynamicConfiguration(frontends=frontends, backends=backends, tls=certificates)
+
+    def _error(self, kind: ObjectKind, name: str, path: str, message: str, severity: Severity = "error") -> None:
+        self.compiler.errors.append(
+            ObjectError(provider=self.name, kind=kind, name=name, path=path, message=message, severity=severity)
+        )
+
+    def _service(self, name: str, backend: Backend) -> snap.Service | None:
+        identifier = f"{self.name}/{name}"
+        before = len(self.compiler.errors)
+        refusal = self.compiler.refusal("service", identifier)
+        if refusal is not None:
+            self._error("backend", name, "", refusal)
+        method = backend.load_balancer.method
+        if method.lower() != "wrr":
+            later = "is not supported yet" if method.lower() == "drr" else "is unknown"
+            self._error("backend", name, "loadbalancer/method", f'load balancer method "{method}" {later}; use wrr')
+        servers = []
+        for server_name, server in sorted(backend.servers.items()):
+            path = f"servers/{server_name}"
+            try:
+                url = server_url(server.url)
+            except ValueError as error:
+                self._error("server", f"{name}/{server_name}", f"{path}/url", str(error))
+                continue
+            try:
+                weight = effective_weight(
+                    server.weight, allow_min_weight_zero=self.compiler.static.allow_min_weight_zero
+                )
+            except ValueError as error:
+                self._error("server", f"{name}/{server_name}", f"{path}/weight", str(error))
+                continue
+            servers.append(snap.Server(name=server_name, url=url, weight=weight))
+        if len(self.compiler.errors) > before:
+            return None
+        return snap.Service(id=identifier, servers=tuple(servers))
+
+    def _frontend(self, name: str, frontend: Frontend) -> Frontend | None:
+        identifier = f"{self.name}/{name}"
+        service = self._service_of(name, frontend)
+        entry_points = self._entry_points("frontend", name, frontend.entry_points)
+        parts = self._rules(name, frontend)
+        refusal = self.compiler.refusal("route", identifier)
+        if refusal is not None:
+            self._error("frontend", name, "", refusal)
+        if service is None or not entry_points or parts is None or refusal is not None:
+            return None
+        matchers, modifiers = parts
+        keep = self.compiler.static.keep_trailing_slash
+        length = sum(len(route.rule.encode(errors="surrogatepass")) for route in frontend.routes.values())
+        priority = frontend.priority if frontend.priority > 0 else length
+        route = snap.Route(
+            id=identifier,
+            entry_points=entry_points,
+            priority=min(priority, _MAX_PRIORITY),
+            matchers=tuple(compile_rules.matcher(matcher, keep_trailing_slash=keep) for matcher in matchers),
+            modifiers=compile_rules.modifiers(modifiers),
+            service=service.id,
+            pass_host_header=frontend.pass_host_header,
+        )
+        self.compiler.routes.append((priority, route))
+        self.compiler.services[service.id] = service
+        return frontend.model_copy(update={"entry_points": entry_points})
+
+    def _service_of(self, name: str, frontend: Frontend) -> snap.Service | None:
+        backend = frontend.backend
+        if backend not in self.config.backends:
+            hint = did_you_mean(backend, self.config.backends)
+            self._error("frontend", name, "backend", f'backend "{backend}" is not defined{hint}')
+        elif backend not in self.services:
+            self._error("frontend", name, "backend", f'its backend "{backend}" has an error')
+        return self.services.get(backend)
+
+    def _rules(self, name: str, frontend: Frontend) -> tuple[list[Matcher], list[Modifier]] | None:
+        """Return the matchers and modifiers of all routes, or None if one is wrong."""
+        matchers: list[Matcher] = []
+        modifiers: list[Modifier] = []
+        if not frontend.routes:
+            self._error("frontend", name, "routes", "it has no routes; give it at least one rule")
+            return None
+        valid = True
+        for route_name, route in sorted(frontend.routes.items()):
+            try:
+                rule = parse_rule(route.rule)
+            except RuleError as error:
+                self._error("frontend", name, f"routes/{route_name}/rule", f'route "{route_name}": {error}')
+                valid = False
+                continue
+            matchers += rule.matchers
+            modifiers += rule.modifiers
+        return (matchers, modifiers) if valid else None
+
+    def _entry_points(self, kind: ObjectKind, name: str, wanted: Iterable[str]) -> tuple[str, ...]:
+        """Return the names of the entry points that exist; the others become an error, or a warning if one exists."""
+        defined = [entry_point.name for entry_point in self.compiler.static.entry_points]
+        names = tuple(dict.fromkeys(wanted))
+        by_default = "" if names else "default "
+        names = names or self.compiler.static.default_entry_points
+        valid = tuple(entry_point for entry_point in names if entry_point in defined)
+        for entry_point in names:
+            if entry_point not in defined:
+                text = f'{by_default}entry point "{entry_point}" is not defined (defined: {", ".join(defined)})'
+                self._error(kind, name, "entrypoints", text, "warning" if valid else "error")
+        return valid
+
+    def _certificate(self, name: str, certificate: TLSCertificate) -> TLSCertificate | None:
+        pair = CertificatePair(chain_pem=certificate.cert_file, key_pem=certificate.key_file)
+        reason = check_pair(pair) or self.compiler.refusal("certificate", pair.id)
+        if reason is not None:
+            self._error("tls", name, "certificate", reason)
+        names = self._entry_points("tls", name, certificate.entry_points)
+        valid = tuple(entry_point for entry_point in names if entry_point in self.compiler.bound)
+        for entry_point in names:
+            if entry_point not in valid and (certificate.entry_points or not valid):
+                text = f'entry point "{entry_point}" has no TLS'
+                self._error("tls", name, "entrypoints", text, "warning" if valid else "error")
+        if reason is not None or not valid:
+            return None
+        identifier = self.compiler.add_certificate(pair)
+        for entry_point in valid:
+            if identifier not in self.compiler.bound[entry_point]:
+                self.compiler.bound[entry_point].append(identifier)
+        return certificate.model_copy(update={"entry_points": valid})

@@ -1,0 +1,294 @@
+"""The snapshot document: the whole routing configuration that an engine is told (``docs/internals/snapshot.md``)."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self, TypeAlias
+
+from traefikee.config.addresses import split_address
+from traefikee.config.model import Model
+
+FORMAT = 1
+
+
+class Settings(Model):
+    """What holds for the whole engine. Timeouts are milliseconds, 0 means none.
+
+    ``root_ca_pem``, if not empty, replaces the system's authorities for ``https`` servers.
+    """
+
+    server_name: str = ""
+    log_level: Literal["error", "warn", "info", "debug"] = "error"
+    dial_timeout_ms: int = 30_000
+    response_header_timeout_ms: int = 0
+    request_header_timeout_ms: int = 60_000
+    idle_timeout_ms: int = 180_000
+    grace_timeout_ms: int = 10_000
+    max_idle_connections_per_server: int = 200
+    insecure_skip_verify: bool = False
+    root_ca_pem: str = ""
+
+
+class ForwardedHeaders(Model):
+    """Whose ``X-Forwarded-*`` headers survive."""
+
+    insecure: bool = True
+    trusted_ips: tuple[str, ...] = ()
+
+
+class ClientCA(Model):
+    """Authorities of client certificates: verified if sent (``optional``), else required in the handshake."""
+
+    pem: str
+    optional: bool
+
+
+class TLS(Model):
+    """TLS of an entry point; certificates are named by their ids."""
+
+    certificates: tuple[str, ...]
+    default_certificate: str
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    sni_strict: bool = False
+    client_ca: ClientCA | None = None
+
+
+class EntryPoint(Model):
+    """A listener. ``address`` is in Go's listen syntax; with ``ping`` the engine answers ``/ping`` itself."""
+
+    name: str
+    address: str
+    forwarded_headers: ForwardedHeaders = ForwardedHeaders()
+    ping: bool = False
+    tls: TLS | None = None
+
+
+class ExactText(Model):
+    """A path or prefix that is compared as it is."""
+
+    exact: str
+
+
+class RegexpText(Model):
+    """A path or prefix that is matched by an anchored regular expression (Rust ``regex``)."""
+
+    regexp: str
+
+
+TextPattern: TypeAlias = ExactText | RegexpText
+
+
+class QueryExact(Model):
+    """The first value of the key equals this."""
+
+    key: str
+    exact: str
+
+
+class QueryRegexp(Model):
+    """The first value of the key matches this."""
+
+    key: str
+    regexp: str
+
+
+class QueryPresent(Model):
+    """The key is there."""
+
+    key: str
+    present: Literal[True] = True
+
+
+class HostMatcher(Model):
+    """The request's host is one of these (lower case, no port)."""
+
+    type: Literal["host"] = "host"
+    hosts: tuple[str, ...]
+
+
+class HostRegexpMatcher(Model):
+    """One of these patterns is found in the request's host."""
+
+    type: Literal["host_regexp"] = "host_regexp"
+    patterns: tuple[str, ...]
+
+
+class PathMatcher(Model):
+    """The whole path is one of these; ``redirect_slash`` answers 301 to the form with or without the last slash."""
+
+    type: Literal["path"] = "path"
+    paths: tuple[TextPattern, ...]
+    redirect_slash: bool
+
+
+class PathPrefixMatcher(Model):
+    """The path begins with one of these."""
+
+    type: Literal["path_prefix"] = "path_prefix"
+    prefixes: tuple[TextPattern, ...]
+
+
+class MethodMatcher(Model):
+    """The request's method is one of these (upper case)."""
+
+    type: Literal["method"] = "method"
+    methods: tuple[str, ...]
+
+
+class HeadersMatcher(Model):
+    """Each header has this value among its values."""
+
+    type: Literal["headers"] = "headers"
+    pairs: tuple[tuple[str, str], ...]
+
+
+class HeadersRegexpMatcher(Model):
+    """Each header has a value in which this pattern is found."""
+
+    type: Literal["headers_regexp"] = "headers_regexp"
+    pairs: tuple[tuple[str, str], ...]
+
+
+class QueryMatcher(Model):
+    """Each key's first value fits."""
+
+    type: Literal["query"] = "query"
+    pairs: tuple[QueryExact | QueryRegexp | QueryPresent, ...]
+
+
+Matcher: TypeAlias = (
+    HostMatcher
+    | HostRegexpMatcher
+    | PathMatcher
+    | PathPrefixMatcher
+    | MethodMatcher
+    | HeadersMatcher
+    | HeadersRegexpMatcher
+    | QueryMatcher
+)
+
+
+class StripPrefixRegexModifier(Model):
+    """Remove what the first pattern that matches at the path's start matches."""
+
+    type: Literal["strip_prefix_regex"] = "strip_prefix_regex"
+    patterns: tuple[str, ...]
+
+
+class StripPrefixModifier(Model):
+    """Remove the first prefix that fits; longest first."""
+
+    type: Literal["strip_prefix"] = "strip_prefix"
+    prefixes: tuple[str, ...]
+
+
+class AddPrefixModifier(Model):
+    """Put this before the path."""
+
+    type: Literal["add_prefix"] = "add_prefix"
+    prefix: str
+
+
+class ReplacePathRegexModifier(Model):
+    """Replace every match of the pattern in the path."""
+
+    type: Literal["replace_path_regex"] = "replace_path_regex"
+    pattern: str
+    replacement: str
+
+
+class ReplacePathModifier(Model):
+    """The path becomes this."""
+
+    type: Literal["replace_path"] = "replace_path"
+    path: str
+
+
+Modifier: TypeAlias = (
+    StripPrefixRegexModifier | StripPrefixModifier | AddPrefixModifier | ReplacePathRegexModifier | ReplacePathModifier
+)
+
+
+class Route(Model):
+    """Requests that go to one service. Routes stand in the order in which they are tried."""
+
+    id: str
+    entry_points: tuple[str, ...]
+    priority: int = 0
+    matchers: tuple[Matcher, ...] = ()
+    modifiers: tuple[Modifier, ...] = ()
+    service: str
+    pass_host_header: bool = True
+    client_roles: tuple[str, ...] = ()
+    forward_client_identity: bool = False
+
+
+class Server(Model):
+    """One server: ``http://host[:port]``, ``https://host[:port]`` or ``unix:/path.sock``, and its weight."""
+
+    name: str
+    url: str
+    weight: int = 1
+
+
+class Service(Model):
+    """A group of servers."""
+
+    id: str
+    balancer: Literal["wrr"] = "wrr"
+    servers: tuple[Server, ...] = ()
+
+
+class Certificate(Model):
+    """A certificate chain, leaf first, and its key; PEM texts."""
+
+    secret_fields: ClassVar[frozenset[str]] = frozenset({"key_pem"})
+
+    id: str
+    chain_pem: str
+    key_pem: str
+
+
+class Snapshot(Model):
+    """A whole routing configuration. ``revision`` only grows; 0 is for a node's own, internal entry points."""
+
+    format: Literal[1] = 1
+    revision: int
+    settings: Settings
+    entry_points: tuple[EntryPoint, ...] = ()
+    routes: tuple[Route, ...] = ()
+    services: tuple[Service, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+
+    def to_json(self) -> bytes:
+        """Return the document; equal snapshots give equal bytes, since every list in it is ordered."""
+        return self.model_dump_json().encode()
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Self:
+        """Return the snapshot of a document.
+
+        :raises ValueError: it is not a snapshot of this format. The text does not repeat the document's content.
+        """
+        return cls.model_validate_json(data)
+
+
+def localise(snapshot: Snapshot, server_name: str, bind: str | None) -> Snapshot:
+    """Return the snapshot as one node runs it.
+
+    :param server_name: the node's name, sent to servers as ``X-Forwarded-Server``.
+    :param bind: the IP address for entry points whose address has no host (``:80``), or None for every address.
+    """
+    entry_points = snapshot.entry_points
+    if bind:
+        entry_points = tuple(_bound(entry_point, bind) for entry_point in entry_points)
+    settings = snapshot.settings.model_copy(update={"server_name": server_name})
+    return snapshot.model_copy(update={"settings": settings, "entry_points": entry_points})
+
+
+def _bound(entry_point: EntryPoint, bind: str) -> EntryPoint:
+    host, port = split_address(entry_point.address)
+    if host:
+        return entry_point
+    bare = bind.removeprefix("[").removesuffix("]")
+    address = f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
+    return entry_point.model_copy(update={"address": address})

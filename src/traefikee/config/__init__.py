@@ -1,0 +1,1 @@
+"""Three configurations: static (what ``deploy`` gives), dynamic (what providers give), runtime (what became of it)."""

@@ -1,0 +1,308 @@
+"""From the options of a command line to a static configuration, with every problem found at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from traefikee.config.addresses import same_listener, split_address
+from traefikee.config.certificates import CertificatePair, ReadFile, check_certificates, check_pair, load_pem
+from traefikee.config.durations import parse_duration
+from traefikee.config.entry_point import parse_entry_point
+from traefikee.config.errors import ConfigurationError, Problem, did_you_mean, nearest
+from traefikee.config.names import NOT_YET, OPTIONS, Option, find_option, is_not_yet
+from traefikee.config.static import (
+    ClientTLS,
+    ConsulOptions,
+    EntryPoint,
+    ForwardingTimeouts,
+    LifeCycle,
+    LogLevel,
+    Ping,
+    RespondingTimeouts,
+    StaticConfiguration,
+)
+
+_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+_FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+_INTEGER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
+_LEVELS: dict[str, LogLevel] = {
+    "DEBUG": "DEBUG",
+    "INFO": "INFO",
+    "WARN": "WARN",
+    "WARNING": "WARN",
+    "ERROR": "ERROR",
+    "FATAL": "FATAL",
+    "PANIC": "PANIC",
+}
+
+
+def parse_bool(text: str) -> bool:
+    """Return a boolean as Go's ``strconv.ParseBool`` reads it: 1, t, T, true, TRUE, True and their opposites.
+
+    :raises ValueError: anything else.
+    """
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise ValueError(f'"{text}" is not a boolean; write true or false')
+
+
+def _parse_int(text: str) -> int:
+    if not _INTEGER.fullmatch(text) or len(text) > 20:
+        raise ValueError(f'"{text}" is not a whole number')
+    digits = text.lstrip("+-")
+    base = 16 if digits[:2] in ("0x", "0X") else 8 if len(digits) > 1 and digits[0] == "0" else 10
+    number = int(text, base)
+    if number < 0:
+        raise ValueError(f'"{text}" is negative')
+    if number > 2**31 - 1:
+        raise ValueError(f'"{text}" is too large')
+    return number
+
+
+def build_static(values: Sequence[tuple[str, str | None]], read_file: ReadFile) -> StaticConfiguration:
+    """Return the static configuration that a command line asks for.
+
+    A nested option switches its parent on (``consul.watch`` gives Consul); ``consul=false`` switches it off whatever is
+    below it. Of a repeated scalar the last counts, lists append, and of two entry points of one name the last counts.
+
+    :param values: option names without dashes, in any case, each with its value or None for a bare flag, in order.
+    :param read_file: returns a file's content, raises FileNotFoundError or another OSError.
+    :raises ConfigurationError: with every problem.
+    """
+    return _Builder(read_file).build(values)
+
+
+class _Builder:
+    """One pass over one command line; problems are collected and raised at the end."""
+
+    def __init__(self, read_file: ReadFile) -> None:
+        self.read_file = read_file
+        self.problems: list[Problem] = []
+        self.texts: dict[str, str] = {}
+        self.lists: dict[str, list[str]] = {}
+        self.switches: dict[str, bool] = {}
+        self.numbers: dict[str, int] = {}
+        self.durations: dict[str, float] = {}
+        self.entry_points: dict[str, EntryPoint] = {}
+        self.broken_entry_point = False
+
+    def problem(self, name: str, message: str) -> None:
+        self.problems.append(Problem(f"--{name}", message))
+
+    def build(self, values: Sequence[tuple[str, str | None]]) -> StaticConfiguration:
+        for name, value in values:
+            option = find_option(name)
+            if option is not None:
+                self._keep(option, value)
+            elif is_not_yet(name):
+                self.problem(name, f"--{name} is an option of Traefik 1.7 that this version does not implement yet")
+            else:
+                self.problem(name, _unknown(name))
+        configuration = self._assemble()
+        if self.problems:
+            raise ConfigurationError(self.problems)
+        return configuration
+
+    def _keep(self, option: Option, value: str | None) -> None:
+        name = option.name
+        if option.kind in ("bool", "struct"):
+            value = "true" if value is None else value
+        elif not value:
+            self.problem(name, f"--{name} needs a value; write --{name}=..." if value is None else "its value is empty")
+            return
+        try:
+            self._store(option, value or "")
+        except ConfigurationError as error:
+            self.broken_entry_point = True
+            self.problems.extend(error.problems)
+        except ValueError as error:
+            self.problem(name, str(error))
+
+    def _store(self, option: Option, value: str) -> None:
+        name = option.name
+        match option.kind:
+            case "bool" | "struct":
+                self.switches[name] = parse_bool(value)
+            case "int":
+                self.numbers[name] = _parse_int(value)
+            case "duration":
+                self.durations[name] = parse_duration(value)
+            case "list":
+                parts = [part.strip() for part in value.split(",")]
+                self.lists.setdefault(name, []).extend(part for part in parts if part)
+            case "entrypoint":
+                entry_point = parse_entry_point(value, self.read_file)
+                self.entry_points.pop(entry_point.name, None)
+                self.entry_points[entry_point.name] = entry_point
+            case "string":
+                self.texts[name] = value
+
+    def _assemble(self) -> StaticConfiguration:
+        ping = self._ping()
+        entry_points = self._entry_points(ping)
+        debug = self.switches.get("debug", False)
+        return StaticConfiguration(
+            entry_points=entry_points,
+            default_entry_points=self._default_entry_points(entry_points),
+            keep_trailing_slash=self.switches.get("keepTrailingSlash", False),
+            allow_min_weight_zero=self.switches.get("allowMinWeightZero", False),
+            debug=debug,
+            log_level=self._log_level(debug=debug),
+            insecure_skip_verify=self.switches.get("insecureSkipVerify", False),
+            root_cas=self._authorities("rootCAs", self.lists.get("rootCAs", [])),
+            providers_throttle_duration=self.durations.get("providersThrottleDuration", 0.5),
+            max_idle_conns_per_host=self.numbers.get("maxIdleConnsPerHost", 200),
+            forwarding_timeouts=ForwardingTimeouts(
+                dial_timeout=self.durations.get("forwardingTimeouts.dialTimeout", 30.0),
+                response_header_timeout=self.durations.get("forwardingTimeouts.responseHeaderTimeout", 0.0),
+            ),
+            responding_timeouts=RespondingTimeouts(
+                idle_timeout=self.durations.get("idleTimeout")
+                or self.durations.get("respondingTimeouts.idleTimeout", 180.0)
+            ),
+            life_cycle=LifeCycle(
+                grace_time_out=self.durations.get("graceTimeOut") or self.durations.get("lifeCycle.graceTimeOut", 10.0)
+            ),
+            api=self.switches.get("api", False),
+            ping=ping,
+            consul=self._consul(),
+        )
+
+    def _given(self, parent: str) -> bool:
+        """Tell whether a struct is switched on: by itself, or by an option below it."""
+        if parent in self.switches:
+            return self.switches[parent]
+        return any(name.startswith(parent + ".") for name in (*self.texts, *self.switches))
+
+    def _log_level(self, *, debug: bool) -> LogLevel:
+        text = self.texts.get("logLevel")
+        if text is None:
+            return "DEBUG" if debug else "ERROR"
+        level = _LEVELS.get(text.upper())
+        if level is None:
+            self.problem("logLevel", f'"{text}" is not one of DEBUG, INFO, WARN, ERROR, FATAL, PANIC')
+            return "ERROR"
+        return level
+
+    def _ping(self) -> Ping | None:
+        return Ping(entry_point=self.texts.get("ping.entryPoint", "traefik")) if self._given("ping") else None
+
+    def _entry_points(self, ping: Ping | None) -> tuple[EntryPoint, ...]:
+        """Return the entry points, with those that come by themselves: ``http``, and ``traefik`` for ping."""
+        found = list(self.entry_points.values())
+        if not found and not self.broken_entry_point:
+            found = [EntryPoint(name="http", address=":80")]
+        names = [entry_point.name for entry_point in found]
+        if ping is not None and ping.entry_point not in names and not self.broken_entry_point:
+            if ping.entry_point == "traefik":
+                found.append(EntryPoint(name="traefik", address=":8080"))
+            else:
+                self.problem("ping.entryPoint", _undefined(ping.entry_point, names))
+        for index, entry_point in enumerate(found):
+            for other in found[:index]:
+                if same_listener(entry_point.address, other.address):
+                    self.problems.append(
+                        Problem(
+                            f"entryPoints.{entry_point.name}.Address",
+                            f'"{entry_point.address}" is already the address of entry point "{other.name}"',
+                        )
+                    )
+        return tuple(found)
+
+    def _default_entry_points(self, entry_points: Sequence[EntryPoint]) -> tuple[str, ...]:
+        option = "defaultEntryPoints"
+        if option not in self.lists:
+            return ("http",)
+        names = tuple(dict.fromkeys(self.lists[option]))
+        if not names:
+            self.problem(option, "names no entry point")
+        if not self.broken_entry_point:
+            known = [entry_point.name for entry_point in entry_points]
+            for name in names:
+                if name not in known:
+                    self.problem(option, _undefined(name, known))
+        return names
+
+    def _pem(self, option: str, text: str) -> str:
+        if not text:
+            return ""
+        try:
+            pem = load_pem(text, self.read_file)
+        except ValueError as error:
+            self.problem(option, str(error))
+            return ""
+        return pem if pem.endswith("\n") else pem + "\n"
+
+    def _authorities(self, option: str, texts: Sequence[str]) -> str:
+        found = []
+        for text in texts:
+            pem = self._pem(option, text)
+            reason = check_certificates(pem) if pem else None
+            if reason:
+                self.problem(option, reason)
+            found.append(pem)
+        return "".join(found)
+
+    def _consul(self) -> ConsulOptions | None:
+        username, password = self.texts.get("consul.username", ""), self.texts.get("consul.password", "")
+        if password and not username:
+            self.problem("consul.password", "also needs --consul.username")
+        options = ConsulOptions(
+            endpoint=self.texts.get("consul.endpoint", "127.0.0.1:8500"),
+            watch=self.switches.get("consul.watch", True),
+            prefix=self.texts.get("consul.prefix", "traefik").strip("/"),
+            username=username,
+            password=password,
+            tls=self._client_tls("consul.tls"),
+        )
+        if not options.prefix:
+            self.problem("consul.prefix", "the prefix is empty")
+        if not options.endpoints:
+            self.problem("consul.endpoint", "names no host:port")
+        for endpoint in options.endpoints:
+            self._check_endpoint("consul.endpoint", endpoint)
+        return options if self._given("consul") else None
+
+    def _check_endpoint(self, option: str, endpoint: str) -> None:
+        if "://" in endpoint:
+            bare = endpoint.partition("://")[2].rstrip("/")
+            self.problem(option, f'"{endpoint}" has a scheme; write {bare} (and --consul.tls for TLS)')
+            return
+        try:
+            host, port = split_address(endpoint)
+        except ValueError as error:
+            self.problem(option, str(error))
+            return
+        if not host or not port:
+            self.problem(option, f'"{endpoint}" is not of the form host:port')
+
+    def _client_tls(self, parent: str) -> ClientTLS | None:
+        texts = {part: self.texts.get(f"{parent}.{part}", "") for part in ("ca", "cert", "key")}
+        for part, other in (("cert", "key"), ("key", "cert")):
+            if texts[part] and not texts[other]:
+                self.problem(f"{parent}.{part}", f"also needs --{parent}.{other}")
+        cert, key = self._pem(f"{parent}.cert", texts["cert"]), self._pem(f"{parent}.key", texts["key"])
+        reason = check_pair(CertificatePair(chain_pem=cert, key_pem=key)) if cert and key else None
+        if reason:
+            self.problem(f"{parent}.cert", reason)
+        tls = ClientTLS(
+            ca=self._authorities(f"{parent}.ca", [texts["ca"]] if texts["ca"] else []),
+            ca_optional=self.switches.get(f"{parent}.caOptional", False),
+            cert=cert,
+            key=key,
+            insecure_skip_verify=self.switches.get(f"{parent}.insecureSkipVerify", False),
+        )
+        return tls if self._given(parent) else None
+
+
+def _unknown(name: str) -> str:
+    near = nearest(name, (*(option.name for option in OPTIONS), *NOT_YET))
+    return f"unknown option --{name}" + (f"; did you mean --{near}?" if near else "")
+
+
+def _undefined(name: str, known: Sequence[str]) -> str:
+    hint = did_you_mean(name, known) or f" (defined: {', '.join(known)})"
+    return f'entry point "{name}" is not defined{hint}'

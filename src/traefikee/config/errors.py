@@ -1,0 +1,50 @@
+"""Problems of a static configuration: all of them at once, each with the option it belongs to."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from traefikee.errors import Source, TraefikeeError
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a static configuration.
+
+    :ivar path: the option as the user writes it (``--consul.endpoint``) or the part of an entry point
+        (``entryPoints.https.TLS.MinVersion``).
+    :ivar message: what is wrong with it, and what is allowed. Never contains a secret.
+    """
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        names_itself = self.message.startswith((f"{self.path} ", f"unknown option {self.path}"))
+        return self.message if names_itself else f"{self.path}: {self.message}"
+
+
+class ConfigurationError(TraefikeeError):
+    """A static configuration that cannot be meant as it stands; its text has one line for each problem.
+
+    :ivar problems: all problems, in the order of the command line.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems), source=Source.CLIENT, kind="usage")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that a misspelt one was most likely meant to be, ignoring case, or None."""
+    by_folded = {candidate.lower(): candidate for candidate in known}
+    near = difflib.get_close_matches(name.lower(), by_folded, n=1, cutoff=0.6)
+    return by_folded[near[0]] if near else None
+
+
+def did_you_mean(name: str, known: Iterable[str], *, mark: str = '"') -> str:
+    """Return ``; did you mean "x"?`` for the nearest known name, or an empty text if none is near."""
+    near = nearest(name, known)
+    return f"; did you mean {mark}{near}{mark}?" if near else ""

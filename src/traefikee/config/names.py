@@ -1,0 +1,145 @@
+"""The names of all static options of Traefik 1.7: those that work, and those that are refused by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+OptionKind: TypeAlias = Literal["string", "bool", "int", "duration", "list", "struct", "entrypoint"]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of ``deploy``.
+
+    :ivar name: dotted, as documented (``consul.endpoint``); its case does not matter on the command line.
+    :ivar kind: ``struct`` switches a feature on, alone or with ``=true``, and ``=false`` switches it off; ``bool`` may
+        stand alone too; ``list`` is comma-separated and repeatable; ``entrypoint`` is repeatable, one each time.
+    :ivar help: one sentence without a full stop.
+    :ivar default: the default as text, for help.
+    :ivar short: a one-letter form, or an empty text.
+    :ivar secret: whether the value has to be kept out of logs and process lists.
+    """
+
+    name: str
+    kind: OptionKind
+    help: str
+    default: str = ""
+    short: str = ""
+    secret: bool = False
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "entryPoints",
+        "entrypoint",
+        "An entry point: 'Name:https Address::443 TLS:cert.pem,key.pem'; once for each",
+        "Name:http Address::80",
+    ),
+    Option("defaultEntryPoints", "list", "Entry points of frontends that name none", "http"),
+    Option("keepTrailingSlash", "bool", "Do not redirect between a path with and without its trailing slash", "false"),
+    Option("allowMinWeightZero", "bool", "A server of weight 0 gets no requests (otherwise 0 counts as 1)", "false"),
+    Option("logLevel", "string", "DEBUG, INFO, WARN, ERROR, FATAL or PANIC", "ERROR", "l"),
+    Option("debug", "bool", "Log level DEBUG, unless logLevel says otherwise", "false", "d"),
+    Option("insecureSkipVerify", "bool", "Do not verify the certificates of https servers", "false"),
+    Option("rootCAs", "list", "Authorities of https servers (files or PEM), instead of the system's"),
+    Option("providersThrottleDuration", "duration", "Least time between two configurations of a provider", "500ms"),
+    Option("maxIdleConnsPerHost", "int", "Idle connections kept for each server; 0 stands for 2", "200"),
+    Option("forwardingTimeouts.dialTimeout", "duration", "How long connecting to a server may take", "30s"),
+    Option(
+        "forwardingTimeouts.responseHeaderTimeout",
+        "duration",
+        "How long a server may take until its response's headers; 0: no limit",
+        "0",
+    ),
+    Option("respondingTimeouts.idleTimeout", "duration", "How long an idle client connection is kept", "180s"),
+    Option("idleTimeout", "duration", "Deprecated: use respondingTimeouts.idleTimeout; wins over it if above 0", "0"),
+    Option("lifeCycle.graceTimeOut", "duration", "How long running requests may take when a node stops", "10s"),
+    Option("graceTimeOut", "duration", "Deprecated: use lifeCycle.graceTimeOut; wins over it if above 0", "0", "g"),
+    Option("api", "struct", "API and dashboard on the control nodes", "false"),
+    Option("ping", "struct", "Answer /ping on an entry point", "false"),
+    Option("ping.entryPoint", "string", "The entry point of /ping; traefik is made on :8080 if need be", "traefik"),
+    Option("consul", "struct", "Read frontends and backends from Consul's key-value store", "false"),
+    Option("consul.endpoint", "string", "Consul's host:port, several separated by commas", "127.0.0.1:8500"),
+    Option("consul.watch", "bool", "Follow changes", "true"),
+    Option("consul.prefix", "string", "Prefix of the keys", "traefik"),
+    Option("consul.username", "string", "User name for Consul"),
+    Option("consul.password", "string", "Password for Consul", secret=True),
+    Option("consul.tls", "struct", "Speak TLS to Consul", "false"),
+    Option("consul.tls.ca", "string", "Authorities of Consul's certificate (file or PEM), instead of the system's"),
+    Option("consul.tls.caOptional", "bool", "Consul need not present a certificate of these authorities", "false"),
+    Option("consul.tls.cert", "string", "Client certificate for Consul (file or PEM)"),
+    Option("consul.tls.key", "string", "Key of the client certificate (file or PEM)", secret=True),
+    Option("consul.tls.insecureSkipVerify", "bool", "Do not verify Consul's certificate", "false"),
+)
+
+NOT_YET: frozenset[str] = frozenset(
+    {
+        "accessLog",
+        "accessLogsFile",
+        "acme",
+        "api.dashboard",
+        "api.debug",
+        "api.entryPoint",
+        "api.statistics",
+        "boltdb",
+        "checkNewVersion",
+        "cluster",
+        "configFile",
+        "constraints",
+        "consul.constraints",
+        "consul.debugLogGeneratedTemplate",
+        "consul.filename",
+        "consul.templateVersion",
+        "consul.trace",
+        "consulCatalog",
+        "docker",
+        "dynamodb",
+        "ecs",
+        "etcd",
+        "eureka",
+        "file",
+        "healthCheck",
+        "hostResolver",
+        "kubernetes",
+        "lifeCycle.requestAcceptGraceTimeout",
+        "marathon",
+        "mesos",
+        "metrics",
+        "rancher",
+        "respondingTimeouts.readTimeout",
+        "respondingTimeouts.writeTimeout",
+        "rest",
+        "retry",
+        "sendAnonymousUsage",
+        "serviceFabric",
+        "tracing",
+        "traefikLog",
+        "traefikLogsFile",
+        "web",
+        "zookeeper",
+    }
+)
+"""Options of Traefik 1.7 that do not work yet; each stands for itself and for everything below it (``docker.*``)."""
+
+_NOT_YET_FOLDED = frozenset(name.lower() for name in NOT_YET)
+_BY_FOLDED = {option.name.lower(): option for option in OPTIONS} | {
+    option.short: option for option in OPTIONS if option.short
+}
+
+
+def find_option(name: str) -> Option | None:
+    """Return the option of this name (without dashes, in any case, or its one-letter form), or None."""
+    return _BY_FOLDED.get(name.lower())
+
+
+def is_not_yet(name: str) -> bool:
+    """Tell whether a name is an option of Traefik 1.7 that this version does not implement."""
+    parts = name.lower().split(".")
+    return any(".".join(parts[:length]) in _NOT_YET_FOLDED for length in range(1, len(parts) + 1))
+
+
+def top_level_names() -> frozenset[str]:
+    """Return the first part of every static option's name, in lower case (``consul``, ``entrypoints``, ``docker``)."""
+    names = {option.name for option in OPTIONS} | NOT_YET
+    return frozenset(name.split(".")[0].lower() for name in names)

@@ -1,0 +1,137 @@
+"""The static configuration: what ``deploy`` delivers, checked, with every file embedded.
+
+It is kept in the cluster as JSON (``model_dump_json`` / ``model_validate_json``). Durations are seconds.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, TypeAlias
+
+from traefikee.config.certificates import CertificatePair
+from traefikee.config.model import Model
+
+LogLevel: TypeAlias = Literal["DEBUG", "INFO", "WARN", "ERROR", "FATAL", "PANIC"]
+TLSVersion: TypeAlias = Literal["1.2", "1.3"]
+
+
+class ClientCA(Model):
+    """Authorities of client certificates (``CA``): verified if sent (``optional``), else required in the handshake."""
+
+    pem: str
+    optional: bool = False
+
+
+class EntryPointTLS(Model):
+    """TLS of an entry point.
+
+    :ivar certificates: static certificates; providers may add others.
+    :ivar default_certificate: served when no name matches; None stands for the first static one, else a generated one.
+    :ivar min_version: the lowest version that is spoken; 1.0 and 1.1 are not available.
+    :ivar sni_strict: refuse the handshake when no certificate matches the name that the client asks for.
+    """
+
+    certificates: tuple[CertificatePair, ...] = ()
+    default_certificate: CertificatePair | None = None
+    min_version: TLSVersion = "1.2"
+    sni_strict: bool = False
+    client_ca: ClientCA | None = None
+
+
+class ForwardedHeaders(Model):
+    """Whose ``X-Forwarded-*`` headers survive: everybody's (``insecure``), or those of these addresses and networks."""
+
+    insecure: bool = True
+    trusted_ips: tuple[str, ...] = ()
+
+
+class EntryPoint(Model):
+    """A named listener. ``address`` is in Go's listen syntax (``:80``, ``1.2.3.4:80``, ``[::1]:80``, ``name:80``)."""
+
+    name: str
+    address: str
+    tls: EntryPointTLS | None = None
+    forwarded_headers: ForwardedHeaders = ForwardedHeaders()
+
+
+class ForwardingTimeouts(Model):
+    """Towards servers: connecting, and waiting for the response's headers (0: no limit). Expiry answers 504."""
+
+    dial_timeout: float = 30.0
+    response_header_timeout: float = 0.0
+
+
+class RespondingTimeouts(Model):
+    """Towards clients: how long an idle connection is kept (0: no limit)."""
+
+    idle_timeout: float = 180.0
+
+
+class LifeCycle(Model):
+    """How long running requests may take when a node stops."""
+
+    grace_time_out: float = 10.0
+
+
+class Ping(Model):
+    """``/ping`` on an entry point."""
+
+    entry_point: str = "traefik"
+
+
+class ClientTLS(Model):
+    """TLS towards a provider; all texts are PEM. ``ca`` empty: the system's authorities."""
+
+    secret_fields: ClassVar[frozenset[str]] = frozenset({"key"})
+
+    ca: str = ""
+    ca_optional: bool = False
+    cert: str = ""
+    key: str = ""
+    insecure_skip_verify: bool = False
+
+
+class ConsulOptions(Model):
+    """The Consul KV provider.
+
+    :ivar endpoint: ``host:port``, several separated by commas.
+    :ivar prefix: the keys' prefix, without slashes around it.
+    """
+
+    secret_fields: ClassVar[frozenset[str]] = frozenset({"password"})
+
+    endpoint: str = "127.0.0.1:8500"
+    watch: bool = True
+    prefix: str = "traefik"
+    username: str = ""
+    password: str = ""
+    tls: ClientTLS | None = None
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Each ``host:port`` of ``endpoint``."""
+        return tuple(part.strip() for part in self.endpoint.split(",") if part.strip())
+
+
+class StaticConfiguration(Model):
+    """Everything that ``deploy`` can say. A new one has the defaults of an empty command line."""
+
+    entry_points: tuple[EntryPoint, ...] = (EntryPoint(name="http", address=":80"),)
+    default_entry_points: tuple[str, ...] = ("http",)
+    keep_trailing_slash: bool = False
+    allow_min_weight_zero: bool = False
+    debug: bool = False
+    log_level: LogLevel = "ERROR"
+    insecure_skip_verify: bool = False
+    root_cas: str = ""
+    providers_throttle_duration: float = 0.5
+    max_idle_conns_per_host: int = 200
+    forwarding_timeouts: ForwardingTimeouts = ForwardingTimeouts()
+    responding_timeouts: RespondingTimeouts = RespondingTimeouts()
+    life_cycle: LifeCycle = LifeCycle()
+    api: bool = False
+    ping: Ping | None = None
+    consul: ConsulOptions | None = None
+
+    def entry_point(self, name: str) -> EntryPoint | None:
+        """Return the entry point of this name, or None."""
+        return next((entry_point for entry_point in self.entry_points if entry_point.name == name), None)

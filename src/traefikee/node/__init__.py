@@ -1,0 +1,1 @@
+"""Control node, data node, and the supervisor of their children."""

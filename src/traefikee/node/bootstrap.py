@@ -1,0 +1,270 @@
+"""Making a cluster: its CA, its tokens, its API credentials, its one-member store; and leaving it to the others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from traefikee import log
+from traefikee.cluster import etcd, membership, pki, state, tokens
+from traefikee.cluster.pki import Role
+from traefikee.config.certificates import CertificatePair
+from traefikee.cluster.state import ClusterInfo, NodeRecord, Phase, Secrets
+from traefikee.cluster.store import Compare, Put, StoreMember, StoreRefusedError
+from traefikee.errors import TraefikeeError, UnreachableError
+from traefikee.node.control import ControlNode
+from traefikee.node.retry import insist
+from traefikee.node.statedir import Identity, StateDir, new_id
+
+PROGRESS_EVERY = 10.0
+HANDOVER_DEADLINE = 15.0
+LEAVE_DEADLINE = 30.0
+ABORT_GRACE = 5.0
+RETRY = 0.3
+
+CLUSTER_KEY_BYTES = 32
+
+CREDENTIAL_FILES = ("ca.pem", "cert.pem", "key.pem")
+"""What ``traefikeectl connect`` reads from ``--mtlscertsoutputdir``."""
+
+_log = log.get("bootstrap")
+
+
+@dataclass(frozen=True)
+class NewCluster:
+    """What ``traefikee bootstrap`` was asked for.
+
+    :ivar control_nodes: how many control nodes to wait for; with 1 the bootstrap node itself is the control node.
+    :ivar timeout: seconds to wait for them.
+    """
+
+    name: str
+    advertise: str
+    control_nodes: int
+    timeout: float
+    licence: str = field(repr=False)
+    api: bool
+    credentials: Path
+
+    @property
+    def ephemeral(self) -> bool:
+        """Whether the bootstrap node leaves once the others have joined."""
+        return self.control_nodes > 1
+
+
+def check_credentials_folder(folder: Path) -> None:
+    """Make the folder for the API credentials, and refuse one that holds some.
+
+    :raises TraefikeeError: if it cannot be written, or credentials of a cluster would be overwritten.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        held = [name for name in CREDENTIAL_FILES if (folder / name).exists()]
+        probe = folder / ".probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise TraefikeeError(
+            f"the API credentials cannot be written to {folder}: {error.strerror}",
+            "choose another folder with --mtlscertsoutputdir",
+            kind="credentials",
+        ) from error
+    if held:
+        raise TraefikeeError(
+            f"{folder} already holds API credentials ({', '.join(held)}), which are made only once for a cluster",
+            "move them away, or choose another folder with --mtlscertsoutputdir",
+            kind="credentials",
+        )
+
+
+def write_credentials(folder: Path, ca_pem: str, pair: CertificatePair) -> None:
+    """Write the API credentials, mode 0600."""
+    for name, content in zip(CREDENTIAL_FILES, (ca_pem, pair.chain_pem, pair.key_pem), strict=True):
+        path = folder / name
+        path.touch(mode=0o600)
+        path.write_text(content)
+
+
+def remove_credentials(folder: Path) -> None:
+    """Remove the credentials of a cluster that was given up."""
+    for name in CREDENTIAL_FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
+class Bootstrap:
+    """One bootstrap: makes the identity first, then enters the node it is given into a new cluster."""
+
+    def __init__(self, asked: NewCluster) -> None:
+        self.asked = asked
+        self.formed = False
+        cluster_id = new_id()
+        self._authority = pki.new_authority(cluster_id)
+        identity = new_id()
+        host = asked.advertise.rpartition(":")[0].strip("[]")
+        pair = pki.issue_for_new_key(self._authority, identity=identity, role=Role.CONTROL, hosts=(host,))
+        self.identity = Identity(
+            id=identity,
+            name=asked.name,
+            role=Role.CONTROL,
+            cluster_id=cluster_id,
+            advertise=asked.advertise,
+            ca_pem=self._authority.chain_pem,
+            certificate_pem=pair.chain_pem,
+            key_pem=pair.key_pem,
+            cluster_key=secrets.token_hex(CLUSTER_KEY_BYTES),
+            bootstrap=True,
+            ephemeral=asked.ephemeral,
+        )
+
+    async def enter(self, node: ControlNode) -> None:
+        """Start a store of one member and write the cluster into it.
+
+        :raises TraefikeeError: if etcd does not come up.
+        """
+        identity = self.identity
+        await node.start_store([(identity.id, etcd.peer_url(identity.advertise))], existing=False)
+        await node.wait_for_store(alone=True)
+        member = (await node.store.members())[0]
+        info = ClusterInfo(
+            id=identity.cluster_id,
+            ca_pem=identity.ca_pem,
+            control_secret=tokens.new_secret(),
+            data_secret=tokens.new_secret(),
+            licence=self.asked.licence,
+            control_nodes=self.asked.control_nodes,
+            api=self.asked.api,
+        )
+        default = pki.new_default_certificate()
+        sealed = pki.seal(
+            bytes.fromhex(identity.cluster_key),
+            Secrets(
+                ca_key_pem=self._authority.key_pem,
+                default_certificate_pem=default.chain_pem,
+                default_key_pem=default.key_pem,
+            ).stored(),
+        )
+        record = NodeRecord(
+            id=identity.id,
+            name=identity.name,
+            role=Role.CONTROL,
+            advertise=identity.advertise,
+            certificate_serial=pki.serial(identity.certificate_pem),
+            member=member.id,
+            bootstrap=identity.ephemeral,
+        )
+        await node.store.transact(
+            [Compare.absent(state.INFO)],
+            [
+                Put(state.INFO, info.stored()),
+                Put(state.SECRETS, sealed),
+                Put(state.PHASE, Phase.FORMING.encode()),
+                Put(state.NODES + identity.id, record.stored()),
+                Put(state.NAMES + identity.name, identity.id.encode()),
+            ],
+        )
+        api = pki.issue_for_new_key(self._authority, identity="traefikeectl", role=Role.API)
+        write_credentials(self.asked.credentials, identity.ca_pem, api)
+        # From here on a restart with the state directory comes back as this node.
+        node.statedir.save_identity(identity)
+        _log.info("cluster made", id=identity.cluster_id, address=identity.advertise)
+        _log.info("API credentials written", folder=str(self.asked.credentials))
+
+    async def duties(self, node: ControlNode) -> None:
+        """Wait for the other control nodes; then leave the cluster to them.
+
+        :raises TraefikeeError: at the timeout; the cluster is given up then.
+        """
+        await wait_and_leave(node, self.asked.timeout)
+
+
+async def wait_and_leave(node: ControlNode, timeout: float) -> None:
+    """The duty of an ephemeral bootstrap node: wait until the cluster is formed, hand over, leave.
+
+    :raises TraefikeeError: at the timeout (seconds), after the cluster was given up.
+    """
+    until = time.monotonic() + timeout
+    _log.info(
+        "waiting for control nodes to join; their token: traefikee env",
+        timeout=f"{timeout:.0f}s",
+    )
+    while node.mirror.state.phase is not Phase.FORMED:
+        left = until - time.monotonic()
+        if left <= 0:
+            await _give_up(node, timeout)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(PROGRESS_EVERY, left)):
+                await node.mirror.wait_for(lambda seen: seen.phase is Phase.FORMED)
+                continue
+        _log.info(membership.formation(node.mirror.state)[1], gives_up_in=f"{max(0, until - time.monotonic()):.0f}s")
+    _log.info("all control nodes have joined: this node hands over and leaves")
+    await _leave(node)
+
+
+async def _leave(node: ControlNode) -> None:
+    identity = node.identity
+    # Whatever happens from here, this node is not to come back.
+    node.statedir.save_identity(identity.model_copy(update={"left": True}))
+    await insist(node.presence.resign)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(HANDOVER_DEADLINE):
+            await node.mirror.wait_for(lambda seen: seen.leader not in (None, identity.id))
+    me = node.mirror.state.node(identity.id)
+    if me is not None:
+        record = me.record.model_copy(update={"left": True})
+        await insist(lambda: node.store.transact([], [Put(state.NODES + identity.id, record.stored())]))
+    await node.presence.end()
+    until = time.monotonic() + LEAVE_DEADLINE
+    while time.monotonic() < until:
+        try:
+            members = await node.store.members()
+            mine = next((one for one in members if etcd.peer_url(identity.advertise) in one.peer_urls), None)
+            if mine is None:
+                break
+            await _move_raft_leadership(node, mine, members)
+            await node.store.remove_member(mine.id)
+            break
+        except StoreRefusedError as error:
+            # Mostly "unhealthy cluster": the newest member is connected only since a moment.
+            _log.debug("etcd lets this member go later", reason=error.message)
+            await asyncio.sleep(RETRY)
+        except UnreachableError:
+            # Removed, and the member ended before it could answer; or the leader will clean up.
+            break
+    new_leader = node.mirror.state.node(node.mirror.state.leader or "")
+    _log.info("left the cluster", leader=new_leader.record.name if new_leader else "being elected")
+    node.leaving.set()
+
+
+async def _move_raft_leadership(node: ControlNode, mine: StoreMember, members: list[StoreMember]) -> None:
+    status = await node.store.status()
+    others = [one for one in members if one.id != mine.id and not one.is_learner]
+    if int(status.get("leader", 0)) == mine.id and others:
+        with contextlib.suppress(StoreRefusedError):
+            await node.store.move_leadership(others[0].id)
+
+
+async def _give_up(node: ControlNode, timeout: float) -> None:
+    reason = membership.formation(node.mirror.state)[1]
+    with contextlib.suppress(UnreachableError):
+        await node.store.transact([], [Put(state.PHASE, Phase.ABORTED.encode())])
+        with contextlib.suppress(TimeoutError):
+            # The others hear of it from the store, of which this node may be the quorum.
+            async with asyncio.timeout(ABORT_GRACE):
+                await node.mirror.wait_for(
+                    lambda seen: not any(one.report for one in seen.nodes if one.record.id != node.identity.id)
+                )
+    raise TraefikeeError(
+        f"no cluster was made: after {timeout:.0f} s only {reason}",
+        "start the missing control nodes sooner, or give more time with --timeout",
+        kind="aborted",
+    )
+
+
+def forget_cluster(statedir: StateDir, credentials: Path) -> None:
+    """Leave nothing of a cluster that was given up on this machine."""
+    statedir.forget()
+    remove_credentials(credentials)

@@ -1,0 +1,300 @@
+"""A control node: its engine, its etcd, its APIs and, when it is elected, the leader's duties."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from traefikee import __version__, log
+from traefikee.api import serving
+from traefikee.api.cluster import Cluster
+from traefikee.api.control import ControlAPI
+from traefikee.api.dashboard import Dashboard
+from traefikee.cluster import election, etcd
+from traefikee.cluster.admission import Admission
+from traefikee.cluster.election import Presence
+from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.state import Phase, Report
+from traefikee.cluster.store import Store
+from traefikee.errors import ClusterAbortedError, TraefikeeError, UnreachableError
+from traefikee.node import engine as engines
+from traefikee.node.engine import Engine, SnapshotRefusedError
+from traefikee.node.internal import (
+    API_ENTRY_POINT,
+    CLUSTER_ENTRY_POINT,
+    DASHBOARD_ENTRY_POINT,
+    Addresses,
+    Sockets,
+    compile_internal,
+)
+from traefikee.node.leader import Leader
+from traefikee.node.publishing import SnapshotStore
+from traefikee.node.statedir import Identity, StateDir
+from traefikee.node.succession import watch_leader
+from traefikee.node.supervisor import Child
+
+ENGINE_START = 10.0
+STORE_START = 60.0
+ENGINE_GRACE = 4.0
+STORE_GRACE = 5.0
+REMOVED = "permanently removed"
+"""Part of what etcd says when its member was removed from the cluster while it was away."""
+
+_log = log.get("node")
+
+
+@dataclass(frozen=True)
+class ControlOptions:
+    """How a control node is started.
+
+    :ivar listen: ``host:port`` of the cluster's port.
+    :ivar api: the same for traefikectl's port; ``dashboard`` for the dashboard's.
+    :ivar api_chosen: whether that address was asked for: then it must be free. The default is given up with a warning
+        where another node of the same machine holds it. ``dashboard_chosen`` likewise.
+    :ivar socket: where the local commands reach this node.
+    """
+
+    listen: str
+    api: str
+    dashboard: str
+    api_chosen: bool
+    dashboard_chosen: bool
+    socket: Path
+
+
+class CleanedAwayError(Exception):
+    """This node was removed from the membership while it was away: it is to join afresh."""
+
+
+class _EndedError(Exception):
+    """The node is to end: what cancels the tasks beside the main one."""
+
+
+class ControlNode:
+    """One run of a control node, from its engine's start to its end."""
+
+    def __init__(self, statedir: StateDir, identity: Identity, options: ControlOptions) -> None:
+        self.statedir = statedir
+        self.identity = identity
+        self.options = options
+        self.engine = Engine(statedir.engine_socket)
+        self.store = Store(statedir.etcd / etcd.CLIENT_SOCKET)
+        self.mirror = Mirror(self.store)
+        self.presence = Presence(self.store, self.mirror, identity.id, self._report)
+        self.admission = Admission(self.store, self.mirror, bytes.fromhex(identity.cluster_key))
+        self.snapshots = SnapshotStore(self.store)
+        self.leaving = asyncio.Event()
+        """Set when the node has left the cluster and is to end."""
+        self._cluster_api = Cluster(identity.ca_pem)
+        self._addresses = Addresses(options.listen, options.api, None)
+        self._engine_child: Child | None = None
+        self._engine_version = ""
+        self._etcd_child: Child | None = None
+
+    def _report(self) -> Report:
+        return Report(agent_version=__version__, engine_version=self._engine_version)
+
+    async def run(
+        self,
+        enter: Callable[[ControlNode], Coroutine[Any, Any, None]],
+        duties: Callable[[ControlNode], Coroutine[Any, Any, None]] | None,
+        stopping: asyncio.Event,
+    ) -> None:
+        """Run until ``stopping``, or until the node has left the cluster.
+
+        :param enter: brings etcd up (a new cluster, a join, or a return) once the engine listens.
+        :param duties: what this node has to do besides once it is in, or None.
+        :raises CleanedAwayError: if the node must join afresh.
+        :raises TraefikeeError: whatever keeps it from running.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                main = tasks.create_task(self._come_up(tasks, enter, duties), name="start")
+                ends = [tasks.create_task(event.wait()) for event in (stopping, self.leaving)]
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                main.cancel()
+                await self._bow_out()
+                raise _EndedError  # noqa: TRY301
+        except* _EndedError:
+            pass
+        except* (TraefikeeError, CleanedAwayError) as group:
+            raise _first(group) from None
+        finally:
+            await self._stop_children()
+            await self.store.close()
+            await self.engine.close()
+
+    async def _come_up(
+        self,
+        tasks: asyncio.TaskGroup,
+        enter: Callable[[ControlNode], Coroutine[Any, Any, None]],
+        duties: Callable[[ControlNode], Coroutine[Any, Any, None]] | None,
+    ) -> None:
+        run = self.statedir.run
+        control = ControlAPI(self.identity, self.mirror, self.store, self.engine, self.admission)
+        dashboard = Dashboard(self.identity, self.mirror, self.snapshots)
+        # The sockets first: their conflicts are the cheapest to find.
+        tasks.create_task(
+            serving.serve(
+                control.app(),
+                [serving.listen(self.options.socket, "--traefikeesocket"), serving.listen(run / "api.sock")],
+            )
+        )
+        tasks.create_task(serving.serve(self._cluster_api.app(), [serving.listen(run / "cluster.sock")]))
+        tasks.create_task(serving.serve(dashboard.app(), [serving.listen(run / "dashboard.sock")]))
+        await self._start_engine(tasks)
+        self._tasks = tasks
+        await enter(self)
+        tasks.create_task(self.mirror.run(), name="mirror")
+        await self.mirror.wait_for(lambda seen: seen.info is not None)
+        self._cluster_api.open(self.store, self.mirror, self.admission, self.snapshots)
+        leader = Leader(self.store, self.mirror, self.snapshots, self.admission, self.engine)
+        tasks.create_task(self.presence.run(), name="presence")
+        tasks.create_task(election.while_leading(self.mirror, self.identity.id, leader.lead), name="leading")
+        tasks.create_task(watch_leader(self.store, self.mirror, self.identity), name="succession")
+        tasks.create_task(self._follow_state(), name="followers")
+        if duties is not None:
+            tasks.create_task(duties(self), name="duties")
+        await self.mirror.wait_for(lambda seen: (me := seen.node(self.identity.id)) is not None and me.ready)
+        _log.info("control node ready", name=self.identity.name, id=self.identity.id, address=self.identity.advertise)
+
+    # --- the engine ---
+
+    async def _start_engine(self, tasks: asyncio.TaskGroup) -> None:
+        argv = engines.command(engines.find(), self.statedir.engine_socket, log_format="json", die_with_parent=True)
+        self._engine_child = Child("engine", argv, self.statedir.path, on_restart=self._engine_again)
+        await self._engine_child.start()
+        tasks.create_task(self._engine_child.supervise(), name="engine")
+        self._engine_version = str((await self.engine.wait_until_it_answers(ENGINE_START))["version"])
+        await self._apply(self._addresses)
+
+    async def _engine_again(self) -> None:
+        await self.engine.wait_until_it_answers(ENGINE_START)
+        await self._apply(self._addresses)
+
+    async def _apply(self, addresses: Addresses) -> None:
+        """Put the internal entry points in force, without those that are optional and cannot be bound.
+
+        :raises TraefikeeError: if a port that is needed is in use.
+        """
+        run = self.statedir.run
+        sockets = Sockets(
+            self.statedir.etcd / etcd.PEER_SOCKET, run / "cluster.sock", run / "api.sock", run / "dashboard.sock"
+        )
+        while True:
+            try:
+                await self.engine.apply(compile_internal(self.identity, addresses, sockets).to_json())
+                self._addresses = addresses
+                return
+            except SnapshotRefusedError as error:
+                failed = {problem.id: problem.error for problem in error.problems if problem.kind == "entry_point"}
+                optional = []
+                if API_ENTRY_POINT in failed and not self.options.api_chosen:
+                    optional.append(API_ENTRY_POINT)
+                    addresses = replace(addresses, api=None)
+                if DASHBOARD_ENTRY_POINT in failed and not self.options.dashboard_chosen:
+                    optional.append(DASHBOARD_ENTRY_POINT)
+                    addresses = replace(addresses, dashboard=None)
+                if CLUSTER_ENTRY_POINT in failed or not optional:
+                    raise TraefikeeError(
+                        f"this node cannot listen: {'; '.join(failed.values()) or error.cause}",
+                        "stop what uses the port, or choose another with --listen (--apilisten, --dashboardlisten)",
+                        kind="port",
+                    ) from error
+                for entry_point in optional:
+                    _log.warning(
+                        f"this node serves no {entry_point}: its default port is in use; "
+                        f"give --{entry_point}listen for one of its own",
+                        reason=failed[entry_point],
+                    )
+
+    # --- etcd ---
+
+    async def start_store(self, cluster: Sequence[tuple[str, str]], *, existing: bool) -> None:
+        """Start the etcd child, if it does not run yet; returns at once.
+
+        :param cluster: as in :func:`traefikee.cluster.etcd.command`.
+        """
+        if self._etcd_child is not None:
+            return
+        etcd.write_certificates(self.statedir.etcd, self.identity)
+        binary = etcd.find()
+        argv = etcd.command(binary, self.identity, cluster, existing=existing)
+        self._etcd_child = Child("etcd", argv, self.statedir.etcd, quiet=True, on_end=_notice_removal)
+        await self._etcd_child.start()
+        self._tasks.create_task(self._etcd_child.supervise(), name="etcd")
+
+    async def wait_for_store(self, *, alone: bool = False) -> None:
+        """Wait until the store answers, telling what is waited for.
+
+        :param alone: this is the only member: then there is a deadline.
+        :raises TraefikeeError: at the deadline, with etcd's last words.
+        """
+        waited = 0.0
+        while True:
+            try:
+                await self.store.get("/")
+            except UnreachableError as error:
+                await asyncio.sleep(0.1)
+                waited += 0.1
+                if alone and waited > STORE_START:
+                    words = self._etcd_child.last_lines[-1] if self._etcd_child and self._etcd_child.last_lines else ""
+                    raise TraefikeeError(f"etcd does not come up: {words or error.cause}", kind="etcd") from error
+                if waited % 5 < 0.1:
+                    _log.info("waiting for the store to have a quorum", seconds=round(waited))
+            else:
+                return
+
+    # --- what follows the agreed state ---
+
+    async def _follow_state(self) -> None:
+        peers: tuple[str, ...] = ()
+        async for seen in self.mirror.states():
+            if seen.phase is Phase.ABORTED and not self.identity.bootstrap:
+                await self.presence.end()
+                raise ClusterAbortedError("the cluster was given up before all control nodes had joined")
+            addresses = tuple(one for one in seen.control_addresses if one != self.identity.advertise)
+            if addresses and addresses != peers:
+                peers = addresses
+                self.statedir.save_peers(peers)
+            dashboard = self.options.dashboard if seen.dashboard else None
+            if dashboard != self._wanted_dashboard:
+                self._wanted_dashboard = dashboard
+                try:
+                    await self._apply(replace(self._addresses, dashboard=dashboard))
+                except (TraefikeeError, UnreachableError) as error:
+                    _log.error("the dashboard cannot be served", reason=str(error))
+
+    _wanted_dashboard: str | None = None
+
+    # --- the end ---
+
+    async def _bow_out(self) -> None:
+        """Give up leadership and the sign of life while the store still answers."""
+        with contextlib.suppress(UnreachableError, TimeoutError):
+            async with asyncio.timeout(3):
+                await self.presence.resign()
+                await self.presence.end()
+
+    async def _stop_children(self) -> None:
+        children = [(self._engine_child, ENGINE_GRACE), (self._etcd_child, STORE_GRACE)]
+        await asyncio.gather(*(child.stop(grace) for child, grace in children if child is not None))
+
+
+def _notice_removal(child: Child) -> None:
+    if any(REMOVED in line for line in child.last_lines):
+        raise CleanedAwayError
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    """Return the first error of a group: the others are its consequences."""
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    if not isinstance(first, Exception):
+        raise first
+    return first

@@ -1,0 +1,323 @@
+"""A data node: its engine, the snapshots that it gets from any control node, and what it reports back.
+
+The engine outlives the agent: an agent that starts finds a running engine through its socket and keeps it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import subprocess
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from traefikee import __version__, log
+from traefikee.api import serving
+from traefikee.api.cluster import BEAT, DataReport
+from traefikee.api.data import DataAPI
+from traefikee.cluster import joining, pki
+from traefikee.cluster.joining import own_pair
+from traefikee.cluster.peers import Peer
+from traefikee.cluster.pki import Role
+from traefikee.cluster.state import Counters, Phase, Report
+from traefikee.compile import Snapshot, localise
+from traefikee.errors import ClusterAbortedError, TraefikeeError, UnreachableError
+from traefikee.node import engine as engines
+from traefikee.node.engine import Engine, SnapshotRefusedError
+from traefikee.node.start import Newcomer, stop_on_signals, until
+from traefikee.node.statedir import Identity, StateDir, need_no_identity
+
+ENGINE_START = 10.0
+ENGINE_WATCH = 1.0
+STOP_DEADLINE = 15.0
+RECONNECT_PAUSE = 0.1
+LONGEST_PAUSE = 2.0
+COUNTERS_EVERY = 5.0
+"""Seconds between two readings of the engine's counters for the report: each costs a write in the store."""
+SAVED = "snapshot.json"
+
+_log = log.get("data")
+
+
+class SavedSnapshot(BaseModel):
+    """The last snapshot that was applied, as it lies in the state directory."""
+
+    model_config = ConfigDict(frozen=True)
+
+    digest: str
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How a data node is started.
+
+    :ivar bind: the address that entry points without a host listen on; None for every address.
+    :ivar log_format: ``text`` or ``json``; the engine, whose output is not read here, writes the same.
+    """
+
+    bind: str | None
+    socket: Path
+    log_format: str
+
+
+class DataNode:
+    """One run of a data node."""
+
+    def __init__(self, statedir: StateDir, identity: Identity, options: DataOptions, peers: Sequence[str]) -> None:
+        self._statedir = statedir
+        self._identity = identity
+        self._options = options
+        self._peers = list(dict.fromkeys([*statedir.load_peers(), *peers]))
+        self._engine = Engine(statedir.engine_socket)
+        self._engine_version = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._saved: SavedSnapshot | None = None
+        self._applied: int | None = None
+        self._refused: tuple[int, str] | None = None
+        self._refused_digest = ""
+        self._counters = Counters()
+        self._connection: Peer | None = None
+        self._changed = asyncio.Event()
+        self._serial = pki.serial(identity.certificate_pem)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Run until ``stopping``.
+
+        :raises TraefikeeError: if the engine cannot be started or the cluster was given up.
+        """
+        await self._find_or_start_engine()
+        self._load()
+        await self._apply_saved()
+        api = DataAPI(self._identity, self._engine)
+        sockets = [serving.listen(self._options.socket, "--traefikeesocket")]
+        work = [
+            asyncio.create_task(serving.serve(api.app(), sockets), name="control socket"),
+            asyncio.create_task(self._keep_engine(), name="engine"),
+            asyncio.create_task(self._follow(), name="snapshots"),
+            asyncio.create_task(self._report_changes(), name="reports"),
+            asyncio.create_task(self._count(), name="counters"),
+        ]
+        stop = asyncio.create_task(stopping.wait())
+        try:
+            done, _ = await asyncio.wait({*work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            await self._say_goodbye()
+        finally:
+            for task in (*work, stop):
+                task.cancel()
+            await asyncio.gather(*work, stop, return_exceptions=True)
+            await self._stop_engine()
+            await self._engine.close()
+
+    # --- the engine ---
+
+    async def _find_or_start_engine(self) -> None:
+        try:
+            status = await self._engine.status()
+        except UnreachableError:
+            await self._start_engine()
+        else:
+            self._engine_version = str(status.get("version", ""))
+            _log.info("running engine found and kept", pid=status.get("pid"), revision=status.get("revision"))
+
+    async def _start_engine(self) -> None:
+        argv = engines.command(engines.find(), self._statedir.engine_socket, log_format=self._options.log_format, die_with_parent=False)
+        # A session of its own, and the agent's standard error: it is to outlive the agent.
+        self._process = subprocess.Popen(  # noqa: ASYNC220
+            argv, cwd=self._statedir.path, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        self._engine_version = str((await self._engine.wait_until_it_answers(ENGINE_START))["version"])
+
+    async def _keep_engine(self) -> None:
+        while True:
+            await asyncio.sleep(ENGINE_WATCH)
+            try:
+                await self._engine.status()
+            except UnreachableError as error:
+                code = self._process.poll() if self._process else None
+                _log.error("the engine is gone; starting it again", reason=error.cause, code=code)
+                try:
+                    await self._start_engine()
+                    await self._apply_saved()
+                except (TraefikeeError, OSError) as failure:
+                    _log.error("the engine cannot be started", reason=str(failure))
+
+    async def _stop_engine(self) -> None:
+        try:
+            await self._engine.stop()
+            async with asyncio.timeout(STOP_DEADLINE):
+                while True:
+                    if self._process is not None:
+                        self._process.poll()
+                    await self._engine.status()
+                    await asyncio.sleep(0.05)
+        except UnreachableError:
+            pass
+        except TimeoutError:
+            _log.warning("the engine still finishes requests; it ends by itself")
+
+    # --- snapshots ---
+
+    def _load(self) -> None:
+        try:
+            content = self._statedir.read(SAVED)
+            if content is not None:
+                self._saved = SavedSnapshot.model_validate_json(content)
+        except (OSError, ValidationError) as error:
+            _log.error(
+                "the saved snapshot cannot be read; a control node has to send it again",
+                reason=str(error).splitlines()[0],
+            )
+
+    async def _apply_saved(self) -> None:
+        if self._saved is None:
+            return
+        await self._apply(self._saved)
+        if self._applied is not None:
+            _log.info("serving the saved snapshot", revision=self._applied)
+
+    async def _apply(self, wanted: SavedSnapshot) -> bool:
+        """Put a snapshot in force; a refusal is kept for the report, and the one before stays."""
+        local = localise(wanted.snapshot, self._identity.name, self._options.bind)
+        revision = wanted.snapshot.revision
+        try:
+            await self._engine.apply(await asyncio.to_thread(local.to_json))
+        except SnapshotRefusedError as error:
+            self._refused, self._refused_digest = (revision, error.cause), wanted.digest
+            _log.error("the engine refuses the snapshot; the one before stays", revision=revision, reason=error.cause)
+            self._changed.set()
+            return False
+        self._applied, self._refused, self._refused_digest = revision, None, ""
+        self._changed.set()
+        return True
+
+    async def _follow(self) -> None:
+        """Hold a stream to one control node; when it breaks, take another one."""
+        pause, told = RECONNECT_PAUSE, False
+        while True:
+            for address in random.sample(self._peers, len(self._peers)):
+                try:
+                    async with Peer(address, self._identity.ca_pem, own_pair(self._identity)) as peer:
+                        async for event in peer.stream("GET", "/v1/snapshots", silence=BEAT * 4):
+                            if self._connection is not peer:
+                                self._connection, pause, told = peer, RECONNECT_PAUSE, False
+                                _log.info("connected to the control plane", through=address)
+                                self._changed.set()
+                            await self._hear(peer, event)
+                except UnreachableError as error:
+                    reason = str(error.cause)
+                else:
+                    reason = f"{address} ended the stream"
+                if self._connection is not None:
+                    _log.info("the connection to the control plane ended; another is looked for", reason=reason)
+                self._connection = None
+            if not told and pause > RECONNECT_PAUSE:
+                told = True
+                _log.warning("no control node answers; what is in force stays", tried=", ".join(self._peers))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _hear(self, peer: Peer, event: dict[str, Any]) -> None:
+        if event.get("event") != "cluster":
+            return
+        if event.get("phase") == Phase.ABORTED.value:
+            raise ClusterAbortedError("the cluster was given up before all control nodes had joined")
+        peers = [str(one) for one in event.get("peers", ())]
+        if peers and peers != self._peers:
+            self._peers = peers
+            self._statedir.save_peers(peers)
+        digest = str(event.get("snapshot", ""))
+        current = self._saved.digest if self._saved is not None and self._applied is not None else ""
+        if not digest or digest in (current, self._refused_digest):
+            return
+        document = await asyncio.to_thread(zlib.decompress, await peer.fetch(f"/v1/snapshots/{digest}"))
+        wanted = SavedSnapshot(digest=digest, snapshot=await asyncio.to_thread(Snapshot.model_validate_json, document))
+        if await self._apply(wanted):
+            self._saved = wanted
+            content = await asyncio.to_thread(wanted.model_dump_json)
+            self._statedir.write(SAVED, content.encode())
+            _log.info("snapshot applied", revision=wanted.snapshot.revision, routes=len(wanted.snapshot.routes))
+
+    # --- reports ---
+
+    def _report(self, *, leaving: bool = False) -> DataReport:
+        return DataReport(
+            name=self._identity.name,
+            certificate_serial=self._serial,
+            leaving=leaving,
+            report=Report(
+                agent_version=__version__,
+                engine_version=self._engine_version,
+                revision=self._applied,
+                refused_revision=self._refused[0] if self._refused else None,
+                refusal=self._refused[1] if self._refused else "",
+                counters=self._counters,
+            ),
+        )
+
+    async def _report_changes(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT):
+                    await self._changed.wait()
+            self._changed.clear()
+            await self._send(self._report())
+
+    async def _send(self, report: DataReport) -> None:
+        peer = self._connection
+        if peer is None:
+            return
+        try:
+            await peer.request("POST", "/v1/report", report.model_dump(mode="json"))
+        except UnreachableError:
+            pass  # the stream to the same peer notices too, and says so
+        except TraefikeeError as error:
+            _log.error("the control node refuses this node's report", reason=str(error))
+
+    async def _count(self) -> None:
+        while True:
+            await asyncio.sleep(COUNTERS_EVERY)
+            with contextlib.suppress(UnreachableError, ValueError, KeyError, TypeError):
+                requests = (await self._engine.counters())["requests"]
+                self._counters = Counters(
+                    by_status=requests["by_status"],
+                    duration_seconds_total=round(float(requests["duration_seconds_total"]), 3),
+                    response_bytes_total=int(requests["response_bytes_total"]),
+                )
+
+    async def _say_goodbye(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await self._send(self._report(leaving=True))
+
+
+async def data_node(statedir: StateDir, newcomer: Newcomer, options: DataOptions) -> None:
+    """Run ``traefikee start-data-node``: join with the token, or come back.
+
+    :raises TraefikeeError: whatever keeps it from joining or running.
+    """
+    identity = statedir.load_identity()
+    need_no_identity(identity, statedir, Role.DATA)
+    stopping = stop_on_signals()
+    engines.find()
+    if identity is None:
+        identity = await until(
+            stopping,
+            joining.obtain_identity(newcomer.token, newcomer.peers, Role.DATA, newcomer.name, "", newcomer.timeout),
+        )
+        if identity is None:
+            return
+        statedir.save_identity(identity)
+    try:
+        await DataNode(statedir, identity, options, newcomer.peers).run(stopping)
+    except ClusterAbortedError:
+        statedir.forget()
+        raise

@@ -1,0 +1,176 @@
+"""A deployment's way: checked here, stored, compiled by the leader, applied by every live data node."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from traefikee.cluster import state
+from traefikee.cluster.admission import Admission
+from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.pki import Role
+from traefikee.config.certificates import CertificatePair
+from traefikee.cluster.state import ClusterState, Deployment
+from traefikee.cluster.store import Compare, Put, Store
+from traefikee.compile import compile_snapshot
+from traefikee.config.static import StaticConfiguration
+from traefikee.errors import RefusedError, UnreachableError
+from traefikee.node.engine import Engine
+
+COMPILE_DEADLINE = 30.0
+"""Seconds that the leader may take; its providers get some of them."""
+APPLY_DEADLINE = 30.0
+"""Seconds that the data nodes may take to apply and to say so."""
+BEAT = 2.0
+
+Step = Mapping[str, Any]
+
+
+async def deploy(
+    store: Store,
+    mirror: Mirror,
+    engine: Engine,
+    admission: Admission,
+    configuration: StaticConfiguration,
+    by: str,
+    command: str,
+) -> AsyncIterator[Step]:
+    """Deploy, and yield each step: ``stored``, ``provider``, ``problem``, ``compiled``, ``node``, ``waiting``, ``done``.
+
+    The last step is ``done`` with ``ok`` and a ``message``.
+
+    :raises TraefikeeError: if the configuration cannot be used, or nobody leads.
+    """
+    await _check(engine, admission, configuration)
+    number = await _store(store, mirror, configuration, by, command)
+    yield {"event": "stored", "number": number, "message": f"Configuration {number} stored."}
+    if mirror.state.leader is None:
+        yield {"event": "waiting", "message": "Waiting for a leader to be elected."}
+    async for step in _until(
+        mirror, lambda seen: _compiled(seen, number), COMPILE_DEADLINE, "the leader to compile it"
+    ):
+        yield step
+    seen = mirror.state
+    pointer = seen.pointer
+    if pointer is None or pointer.config < number:
+        raise UnreachableError(
+            f"no leader compiled the configuration within {COMPILE_DEADLINE:.0f} s; it stays stored as number {number}",
+            "look at `traefikee list-nodes` and the leader's log",
+        )
+    if pointer.config > number:
+        yield {
+            "event": "done",
+            "ok": False,
+            "message": f"A newer configuration ({pointer.config}) was deployed meanwhile.",
+        }
+        return
+    if pointer.failure:
+        raise RefusedError(f"the leader cannot use the configuration: {pointer.failure}", kind="configuration")
+    for name, provider in sorted(seen.providers.items()):
+        yield {
+            "event": "provider",
+            "name": name,
+            "state": provider.state,
+            "message": _provider_sentence(
+                name, provider.state, provider.message, provider.frontends, provider.backends
+            ),
+        }
+    for error in pointer.errors:
+        yield {"event": "problem", "severity": error.severity, "message": error.sentence()}
+    yield {"event": "compiled", "revision": pointer.revision, "message": f"Snapshot {pointer.revision} published."}
+    async for step in _applied(mirror, pointer.revision):
+        yield step
+
+
+def _provider_sentence(name: str, status: str, message: str, frontends: int, backends: int) -> str:
+    if status == "error":
+        return f"{name} cannot be read: {message}; it is tried again, and its frontends follow when it answers."
+    if status == "starting":
+        return f"{name} has not answered yet; its frontends follow when it does."
+    counted = f"{name}: {frontends} frontend{'s' * (frontends != 1)}, {backends} backend{'s' * (backends != 1)}"
+    return f"{counted} ({message})." if message else f"{counted}."
+
+
+async def _check(engine: Engine, admission: Admission, configuration: StaticConfiguration) -> None:
+    """Refuse before it is stored what no engine could use, whatever the providers say."""
+    secrets = admission.secrets()
+    pair = CertificatePair(chain_pem=secrets.default_certificate_pem, key_pem=secrets.default_key_pem)
+    compiled = compile_snapshot(configuration, {}, revision=0, default_certificate=pair)
+    problems = await engine.check(compiled.snapshot.to_json())
+    if problems:
+        words = "; ".join(f"{problem.kind.replace('_', ' ')} {problem.id}: {problem.error}" for problem in problems)
+        raise RefusedError(f"the configuration cannot be used: {words}", kind="configuration")
+
+
+async def _store(store: Store, mirror: Mirror, configuration: StaticConfiguration, by: str, command: str) -> int:
+    while True:
+        current = await store.get(state.CURRENT)
+        number = int(current.value) + 1 if current else 1
+        at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        deployment = Deployment(number=number, at=at, by=by, command=command, configuration=configuration)
+        compare = Compare.unchanged(state.CURRENT, current.mod_revision) if current else Compare.absent(state.CURRENT)
+        puts = [Put(f"{state.CONFIGS}{number}", deployment.stored()), Put(state.CURRENT, str(number).encode())]
+        if await store.transact([compare], puts) is not None:
+            return number
+
+
+def _compiled(seen: ClusterState, number: int) -> bool:
+    return seen.pointer is not None and seen.pointer.config >= number
+
+
+async def _until(mirror: Mirror, holds: Any, deadline: float, what: str) -> AsyncIterator[Step]:
+    """Yield a ``waiting`` step every now and then until the condition holds or the deadline (seconds) passes."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + deadline
+    while not holds(mirror.state) and loop.time() < until:
+        try:
+            async with asyncio.timeout(BEAT):
+                await mirror.wait_for(holds)
+        except TimeoutError:
+            yield {"event": "waiting", "message": f"Waiting for {what}."}
+
+
+async def _applied(mirror: Mirror, revision: int) -> AsyncIterator[Step]:
+    """Yield a ``node`` step for each data node that has the snapshot or refuses it, then ``done``."""
+    told: dict[str, bool] = {}
+    loop = asyncio.get_running_loop()
+    until = loop.time() + APPLY_DEADLINE
+    while True:
+        seen = mirror.state
+        live = [node for node in seen.with_role(Role.DATA) if node.ready]
+        waiting = []
+        for node in live:
+            report, name = node.report, node.record.name
+            if name in told or report is None:
+                continue
+            if report.refused_revision is not None and report.refused_revision >= revision:
+                told[name] = False
+                yield {"event": "node", "ok": False, "name": name, "message": f"{name}: refused: {report.refusal}"}
+            elif report.revision is not None and report.revision >= revision:
+                told[name] = True
+                yield {"event": "node", "ok": True, "name": name, "message": f"{name}: applied"}
+            else:
+                waiting.append(name)
+        if not waiting:
+            break
+        if loop.time() > until:
+            yield {
+                "event": "done",
+                "ok": False,
+                "message": f"No answer within {APPLY_DEADLINE:.0f} s from {', '.join(waiting)}.",
+            }
+            return
+        try:
+            async with asyncio.timeout(BEAT):
+                await mirror.wait_for(lambda now, last=seen: now is not last)  # type: ignore[misc]
+        except TimeoutError:
+            yield {"event": "waiting", "message": f"Waiting for {', '.join(waiting)}."}
+    refused = [name for name, ok in told.items() if not ok]
+    if refused:
+        yield {"event": "done", "ok": False, "message": f"Refused by {', '.join(sorted(refused))}."}
+    elif not told:
+        yield {"event": "done", "ok": True, "message": "No data node is running: those that start will apply it."}
+    else:
+        yield {"event": "done", "ok": True, "message": f"Applied by {len(told)} data node{'s' * (len(told) != 1)}."}

@@ -1,0 +1,158 @@
+"""The agent's side of the engine: its control protocol (``docs/internals/snapshot.md``) and its process."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pydantic import BaseModel, ConfigDict
+
+from traefikee.errors import TraefikeeError, UnreachableError
+
+TIMEOUT = 30.0
+"""Seconds for one request on the control socket; applying a large snapshot takes the longest."""
+
+
+class Problem(BaseModel):
+    """One object of a snapshot that the engine cannot use."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    id: str
+    error: str
+
+
+class SnapshotRefusedError(TraefikeeError):
+    """The engine refused a snapshot whole; the one before stays in force.
+
+    :ivar problems: what it named.
+    """
+
+    def __init__(self, error: str, problems: tuple[Problem, ...]) -> None:
+        words = "; ".join(f"{problem.kind} {problem.id}: {problem.error}" for problem in problems) or error
+        super().__init__(words, kind="snapshot")
+        self.problems = problems
+
+
+class Engine:
+    """A client of one engine's control socket.
+
+    Every method raises :class:`~traefikee.errors.UnreachableError` when no engine answers.
+    """
+
+    def __init__(self, socket: Path) -> None:
+        self.socket = socket
+        self._client = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=str(socket)), base_url="http://engine", timeout=TIMEOUT
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def apply(self, snapshot: bytes) -> None:
+        """Put a snapshot in force.
+
+        :raises SnapshotRefusedError: if the engine will not have it.
+        """
+        answer = await self._send("PUT", "/snapshot", snapshot)
+        if answer.status_code != httpx.codes.OK:
+            content = _content(answer)
+            raise SnapshotRefusedError(str(content.get("error", answer.text)), _problems(content))
+
+    async def check(self, snapshot: bytes) -> tuple[Problem, ...]:
+        """Return what the engine would refuse of a snapshot, but for the binding of listeners.
+
+        :raises SnapshotRefusedError: if it is not a snapshot at all.
+        """
+        answer = await self._send("POST", "/check", snapshot)
+        content = _content(answer)
+        if answer.status_code != httpx.codes.OK:
+            raise SnapshotRefusedError(str(content.get("error", answer.text)), _problems(content))
+        return _problems(content)
+
+    async def status(self) -> Mapping[str, Any]:
+        """Return the engine's status."""
+        return _content(await self._send("GET", "/status"))
+
+    async def counters(self) -> Mapping[str, Any]:
+        """Return the engine's totals since it started."""
+        return _content(await self._send("GET", "/counters"))
+
+    async def stop(self) -> None:
+        """Ask the engine to end gracefully; it ends later."""
+        await self._send("POST", "/stop")
+
+    async def wait_until_it_answers(self, deadline: float) -> Mapping[str, Any]:
+        """Return the engine's status as soon as it answers.
+
+        :param deadline: seconds to wait at most.
+        :raises UnreachableError: at the deadline.
+        """
+        try:
+            async with asyncio.timeout(deadline):
+                while True:
+                    try:
+                        return await self.status()
+                    except UnreachableError:
+                        await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise UnreachableError(f"the engine does not answer on {self.socket}", kind="engine") from None
+
+    async def _send(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
+        try:
+            return await self._client.request(method, path, content=body)
+        except httpx.HTTPError as error:
+            words = str(error) or type(error).__name__
+            raise UnreachableError(f"the engine does not answer on {self.socket}: {words}", kind="engine") from error
+
+
+def _content(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        content: Any = answer.json()
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise UnreachableError(f"the engine's answer cannot be read ({answer.status_code})", kind="engine")
+    return content
+
+
+def _problems(content: Mapping[str, Any]) -> tuple[Problem, ...]:
+    return tuple(Problem.model_validate(raw) for raw in content.get("problems", ()))
+
+
+def find() -> str:
+    """Return the path of the engine's binary: beside the interpreter, beside the command, or on the PATH.
+
+    :raises TraefikeeError: if it is in none of them.
+    """
+    beside = [Path(sys.executable).parent, Path(sys.argv[0]).absolute().parent]
+    for folder in beside:
+        candidate = folder / "traefikee-engine"
+        if candidate.is_file():
+            return str(candidate)
+    found = shutil.which("traefikee-engine")
+    if found is None:
+        raise TraefikeeError(
+            "traefikee-engine is not installed beside traefikee",
+            "install the package again (make build, or pip install .)",
+            kind="engine",
+        )
+    return found
+
+
+def command(binary: str, socket: Path, *, log_format: str, die_with_parent: bool) -> list[str]:
+    """Return the engine's argument list.
+
+    :param log_format: ``text`` or ``json``.
+    """
+    argv = [binary, "--control", str(socket), "--log-format", log_format]
+    if die_with_parent:
+        argv.append("--die-with-parent")
+    return argv

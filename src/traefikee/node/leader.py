@@ -1,0 +1,119 @@
+"""What the leader does: form the cluster, clean its list, and turn what providers say into published snapshots."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from traefikee import log
+from traefikee.cluster import membership, state
+from traefikee.cluster.admission import Admission
+from traefikee.cluster.membership import Forget
+from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.state import ClusterState, Phase
+from traefikee.cluster.store import Compare, Put, Store, StoreRefusedError
+from traefikee.errors import UnreachableError
+from traefikee.node.engine import Engine
+from traefikee.node.publishing import DeposedError, SnapshotStore
+from traefikee.node.routing import Routing
+from traefikee.node.retry import insist
+
+CLEAN_EVERY = 1.0
+
+_log = log.get("leader")
+
+
+class Leader:
+    """One control node's duties while it leads; made once, used for every term."""
+
+    def __init__(
+        self, store: Store, mirror: Mirror, snapshots: SnapshotStore, admission: Admission, engine: Engine
+    ) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._snapshots = snapshots
+        self._admission = admission
+        self._engine = engine
+
+    async def lead(self, won: ClusterState) -> None:
+        """Carry out all duties until cancelled; each write is fenced by this term's leader key."""
+        fence = Compare.same_creation(state.LEADER, won.leader_creation)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._form(fence), name="forming")
+            tasks.create_task(self._clean(fence), name="cleaning")
+            tasks.create_task(self._route(fence), name="routing")
+
+    async def _form(self, fence: Compare) -> None:
+        told = ""
+        async for seen in self._mirror.states():
+            if seen.phase is not Phase.FORMING:
+                return
+            complete, sentence = membership.formation(seen)
+            if sentence != told:
+                _log.debug(sentence)
+                told = sentence
+            if complete:
+                await insist(lambda: self._store.transact([fence], [Put(state.PHASE, Phase.FORMED.encode())]))
+                _log.info("the cluster is formed")
+
+    async def _clean(self, fence: Compare) -> None:
+        down_since: dict[str, float] = {}
+        told: dict[str, str] = {}
+        while True:
+            await asyncio.sleep(CLEAN_EVERY)
+            if self._mirror.lost_since is not None:
+                # Nothing that was seen can be trusted to be still so: DOWN has to be seen afresh.
+                down_since = {}
+                continue
+            seen, now = self._mirror.state, time.monotonic()
+            down_since = membership.observe_down(seen, down_since, now)
+            for decision in membership.decide_cleaning(seen, down_since, now):
+                record = decision.node.record
+                if isinstance(decision, Forget):
+                    try:
+                        await self._admission.forget(record, fence)
+                        _log.info("node forgotten", name=record.name, id=record.id, reason=decision.reason)
+                    except (StoreRefusedError, UnreachableError) as error:
+                        _log.warning("node cannot be forgotten now", name=record.name, reason=str(error))
+                elif told.get(record.id) is None:
+                    _log.warning("node is kept in the list", name=record.name, reason=decision.reason)
+                    told[record.id] = decision.reason
+
+    async def _route(self, fence: Compare) -> None:
+        """Run the routing of the current deployment, and start over with each new one."""
+        running: asyncio.Task[None] | None = None
+        number = 0
+        try:
+            async for seen in self._mirror.states():
+                if running is not None and running.done():
+                    running.result()
+                if seen.deployment is None or seen.deployment.number == number:
+                    continue
+                if running is not None:
+                    running.cancel()
+                    await asyncio.gather(running, return_exceptions=True)
+                number = seen.deployment.number
+                _log.info("deployment in force", number=number, by=seen.deployment.by)
+                routing = Routing(
+                    self._store,
+                    self._mirror,
+                    self._snapshots,
+                    self._engine,
+                    seen.deployment,
+                    fence,
+                    self._admission.secrets,
+                )
+                running = asyncio.create_task(routing.run(), name="routing of a deployment")
+                running.add_done_callback(_log_failure)
+        finally:
+            if running is not None:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        if isinstance(error, DeposedError):
+            _log.info("routing ended", reason=str(error))
+        else:
+            _log.error("routing failed", exc_info=error)

@@ -1,0 +1,227 @@
+"""How nodes start: as a new cluster, as a newcomer with a token, or coming back with their state directory."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from traefikee import log
+from traefikee.cluster import etcd, joining
+from traefikee.cluster.pki import Role
+from traefikee.errors import ClusterAbortedError, RefusedError, TraefikeeError, UnreachableError, UsageProblem
+from traefikee.node import engine as engines
+from traefikee.node.bootstrap import Bootstrap, NewCluster, check_credentials_folder, forget_cluster, wait_and_leave
+from traefikee.node.control import CleanedAwayError, ControlNode, ControlOptions
+from traefikee.node.statedir import Identity, StateDir, need_no_identity
+
+T = TypeVar("T")
+
+_log = log.get("node")
+
+
+@dataclass(frozen=True)
+class Newcomer:
+    """What a joining node was told.
+
+    :ivar peers: ``host:port`` of control nodes.
+    :ivar timeout: seconds to go on trying to reach one.
+    """
+
+    name: str
+    peers: Sequence[str]
+    token: str = field(repr=False)
+    advertise: str
+    timeout: float
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping
+
+
+async def bootstrap(statedir: StateDir, asked: NewCluster, options: ControlOptions) -> None:
+    """Run ``traefikee bootstrap``: make a cluster, or come back as the node that made one.
+
+    :raises TraefikeeError: whatever keeps the cluster from being made, among it the timeout.
+    """
+    identity = _own_identity(statedir, Role.CONTROL)
+    stopping = stop_on_signals()
+    if identity is not None:
+        # Killed or restarted: its cluster may be formed by now, or still wait for the others.
+        await _stay(statedir, identity, options, stopping, asked.timeout if identity.ephemeral else None)
+        return
+    _check_programs()
+    check_credentials_folder(asked.credentials)
+    making = Bootstrap(asked)
+    node = ControlNode(statedir, making.identity, options)
+    try:
+        await node.run(making.enter, making.duties if asked.ephemeral else None, stopping)
+    except TraefikeeError as error:
+        if error.kind == "aborted" or statedir.load_identity() is None:
+            forget_cluster(statedir, asked.credentials)
+        raise
+
+
+async def control_node(statedir: StateDir, newcomer: Newcomer, options: ControlOptions) -> None:
+    """Run ``traefikee start-control-node``: join, or come back.
+
+    :raises TraefikeeError: whatever keeps it from joining or running.
+    """
+    identity = _own_identity(statedir, Role.CONTROL)
+    stopping = stop_on_signals()
+    _check_programs()
+    if identity is None:
+        if not newcomer.peers:
+            raise UsageProblem("--peeraddresses is needed to join a cluster", "name its control nodes: host:port,...")
+        identity = await until(
+            stopping,
+            joining.obtain_identity(
+                newcomer.token, newcomer.peers, Role.CONTROL, newcomer.name, newcomer.advertise, newcomer.timeout
+            ),
+        )
+        if identity is None:
+            return
+        statedir.wipe_store()
+        joined = False
+        node = ControlNode(statedir, identity, options)
+
+        async def enter(node: ControlNode) -> None:
+            nonlocal joined
+            await join_store(node, newcomer.peers, newcomer.timeout)
+            statedir.save_identity(node.identity)
+            joined = True
+
+        try:
+            await node.run(enter, None, stopping)
+        except ClusterAbortedError:
+            statedir.forget()
+            raise
+        except CleanedAwayError:
+            pass
+        except TraefikeeError:
+            if not joined:
+                statedir.forget()
+            raise
+        else:
+            return
+    elif newcomer.advertise and newcomer.advertise != identity.advertise:
+        raise RefusedError(
+            f"this node joined with the address {identity.advertise}, not {newcomer.advertise}",
+            "start it with that --advertise, or remove its state directory and join again with a token",
+        )
+    await _stay(statedir, identity, options, stopping, None, newcomer.peers)
+
+
+async def _stay(
+    statedir: StateDir,
+    identity: Identity,
+    options: ControlOptions,
+    stopping: asyncio.Event,
+    timeout: float | None,
+    peers: Sequence[str] = (),
+) -> None:
+    """Run a node that has an identity, through as many returns as it takes.
+
+    :param timeout: seconds that an ephemeral bootstrap node goes on waiting for the others.
+    """
+    _check_programs()
+    while True:
+        known = list(dict.fromkeys([*statedir.load_peers(), *peers]))
+        others = [one for one in known if one != identity.advertise]
+        cleaned = await joining.still_member(identity, others) is False
+        if cleaned and identity.ephemeral:
+            raise RefusedError(
+                "this bootstrap node has left its cluster",
+                f"to make another cluster, remove {statedir.path} first",
+                kind="left",
+            )
+        if cleaned:
+            _log.info("this node was cleaned from the cluster while it was away: it joins afresh")
+            statedir.wipe_store()
+            identity = await joining.return_to_list(identity, others, deadline=60)
+        node = ControlNode(statedir, identity, options)
+
+        async def enter(node: ControlNode, *, afresh: bool = cleaned, others: Sequence[str] = others) -> None:
+            if afresh:
+                await join_store(node, others, deadline=60)
+                statedir.save_identity(node.identity)
+            else:
+                # With its data there etcd knows the members; what it is told here is not looked at.
+                await node.start_store([(node.identity.id, etcd.peer_url(node.identity.advertise))], existing=True)
+                await node.wait_for_store()
+
+        async def duties(node: ControlNode) -> None:
+            if timeout is not None:
+                await wait_and_leave(node, timeout)
+
+        try:
+            await node.run(enter, duties, stopping)
+        except CleanedAwayError:
+            continue
+        except ClusterAbortedError:
+            statedir.forget()
+            raise
+        return
+
+
+async def join_store(node: ControlNode, peers: Sequence[str], deadline: float) -> None:
+    """Bring a control node's etcd into the membership, through any control node that answers.
+
+    :raises TraefikeeError: if the join was refused or rolled back.
+    """
+    identity = node.identity
+
+    async def ask(address: str) -> None:
+        async for step in joining.store_steps(identity, address):
+            match step.get("event"):
+                case "added":
+                    _log.info("added to the store as a learner", through=address)
+                    await node.start_store([(name, url) for name, url in step["cluster"]], existing=True)
+                case "promoted":
+                    _log.info("caught up with the store and promoted to a voting member")
+                    return
+                case _:
+                    _log.info(str(step.get("message", step.get("event"))))
+        raise UnreachableError(f"{address} ended the join", kind="peer")
+
+    others = [peer for peer in peers if peer != identity.advertise]
+    await joining.ask_any(others, deadline, "bring this node into the store", ask)
+    await node.wait_for_store()
+
+
+def _own_identity(statedir: StateDir, role: Role) -> Identity | None:
+    identity = statedir.load_identity()
+    need_no_identity(identity, statedir, role)
+    if identity is not None and identity.left:
+        raise RefusedError(
+            "this bootstrap node has left its cluster for good",
+            f"to use this machine again, remove {statedir.path} first",
+            kind="left",
+        )
+    return identity
+
+
+def _check_programs() -> None:
+    engines.find()
+    output = subprocess.run([etcd.find(), "--version"], capture_output=True, text=True, check=False).stdout
+    etcd.check_version(output)
+
+
+async def until(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """Run something to its end and return its result, or None as soon as the node is told to stop."""
+    task, stop = asyncio.ensure_future(work), asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        for one in (task, stop):
+            one.cancel()
+        await asyncio.gather(task, stop, return_exceptions=True)

@@ -1,0 +1,154 @@
+"""Children of the agent: started, watched, restarted with back-off, their output in the node's log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from traefikee import log
+from traefikee.errors import TraefikeeError
+
+SHORTEST_PAUSE = 0.2
+LONGEST_PAUSE = 5.0
+HEALTHY_AFTER = 10.0
+"""Seconds after which a run counts as healthy: the next failure starts at the shortest pause again."""
+KEPT_LINES = 20
+
+
+class Child:
+    """One supervised child process.
+
+    :param quiet: its warnings are of interest only to who debugs it.
+    :ivar last_lines: the newest lines of its output, for an error message.
+    :ivar restarts: how often it was started again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        cwd: Path,
+        *,
+        quiet: bool = False,
+        on_end: Callable[[Child], None] | None = None,
+        on_restart: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self.name = name
+        self.argv = list(argv)
+        self._cwd = cwd
+        self._quiet = quiet
+        self._on_end = on_end
+        self._on_restart = on_restart
+        self._process: asyncio.subprocess.Process | None = None
+        self._log = log.get(name)
+        self.last_lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self.restarts = 0
+        self.stopping = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    async def start(self) -> None:
+        """Start the process.
+
+        :raises TraefikeeError: if it cannot be started at all.
+        """
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self.argv,
+                cwd=self._cwd,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                limit=1 << 20,
+            )
+        except OSError as error:
+            raise TraefikeeError(f"{self.argv[0]} cannot be started: {error.strerror}", kind="child") from error
+
+    async def supervise(self) -> None:
+        """Watch the process and start it again whenever it ends, until :meth:`stop`.
+
+        ``on_end`` is called first and may raise to end the supervision; ``on_restart`` once it runs again.
+        """
+        pause = SHORTEST_PAUSE
+        while True:
+            started = time.monotonic()
+            await self.wait()
+            if self.stopping:
+                return
+            if self._on_end:
+                self._on_end(self)
+            if time.monotonic() - started > HEALTHY_AFTER:
+                pause = SHORTEST_PAUSE
+            self._log.error("ended unexpectedly; starting it again", code=self.exit_code, pause=pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+            self.restarts += 1
+            await self.start()
+            if self._on_restart:
+                await self._on_restart()
+
+    async def wait(self) -> int:
+        """Pass the process's output to the log until it ends; return its exit code."""
+        process = self._process
+        if process is None or process.stdout is None:
+            raise TraefikeeError(f"{self.name} was not started", kind="child")
+        with contextlib.suppress(ValueError):  # a line beyond the limit: the rest of the output is not worth more
+            async for raw in process.stdout:
+                self._relay(raw.decode(errors="replace").rstrip())
+        return await process.wait()
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code of the last run, once it has ended."""
+        return self._process.returncode if self._process else None
+
+    def _relay(self, line: str) -> None:
+        if not line:
+            return
+        self.last_lines.append(line)
+        event, level, fields = _read_line(line)
+        if self._quiet and level != "error":
+            level = "debug"
+        write = getattr(self._log, level)
+        write(event, **fields)
+
+    async def stop(self, grace: float) -> None:
+        """End the process: SIGTERM, then SIGKILL after ``grace`` seconds."""
+        self.stopping = True
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), grace)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+def _read_line(line: str) -> tuple[str, str, dict[str, str]]:
+    """Read a child's line: JSON as etcd (zap) and the engine write it, else as it is, at level info."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line, "info", {}
+    if not isinstance(entry, dict):
+        return line, "info", {}
+    level = str(entry.pop("level", "info")).lower()
+    level = {"warn": "warning", "fatal": "error", "panic": "error", "trace": "debug"}.get(level, level)
+    event = str(entry.pop("msg", entry.pop("message", line)))
+    for noise in ("ts", "timestamp", "caller", "component", "event", "stacktrace"):
+        entry.pop(noise, None)
+    known = level in {"debug", "info", "warning", "error"}
+    return event, level if known else "info", {str(key): str(value) for key, value in entry.items()}

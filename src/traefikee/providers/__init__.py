@@ -1,0 +1,1 @@
+"""Providers: each emits whole dynamic configurations under its name."""

@@ -1,0 +1,158 @@
+"""The Consul KV provider: one recursive blocking query on the prefix (Traefik 1.7, ``[consul]``)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import ssl
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from traefikee import log
+from traefikee.config.static import ClientTLS, ConsulOptions
+from traefikee.errors import UnreachableError
+from traefikee.providers import kv
+from traefikee.providers.base import Emitted, Failed, Listener, Provider
+
+WAIT = 55
+"""Seconds that Consul holds a blocking query without a change."""
+CONNECT_TIMEOUT = 5.0
+SHORTEST_PAUSE = 0.25
+LONGEST_PAUSE = 5.0
+SETTLE = 0.05
+"""Seconds in which further changes are waited for before a configuration is read: writers set several keys."""
+
+
+class ConsulProvider(Provider):
+    """Reads frontends, backends and certificates from Consul's key-value store.
+
+    :param options: the deployed ``consul`` options.
+    :param default_entry_points: what a frontend without entry points of its own gets.
+    """
+
+    name = "consul"
+
+    def __init__(self, options: ConsulOptions) -> None:
+        self._options = options
+        self._prefix = options.prefix.strip("/")
+        self._endpoints = [one.strip() for one in options.endpoint.split(",") if one.strip()]
+        self._log = log.get(self.name)
+
+    async def run(self, listener: Listener) -> None:
+        """See :meth:`Provider.run`; endpoints are tried in turn."""
+        pause, turn, failed = SHORTEST_PAUSE, 0, ""
+        while True:
+            endpoint = self._endpoints[turn % len(self._endpoints)]
+            progressed = False
+
+            def heard(emitted: Emitted | Failed) -> None:
+                nonlocal progressed, failed
+                if failed:
+                    self._log.info("Consul answers again", endpoint=endpoint)
+                progressed, failed = True, ""
+                listener(emitted)
+
+            try:
+                async with self._client(endpoint) as client:
+                    await self._follow(client, heard)
+                if not self._options.watch:
+                    return
+            except UnreachableError as error:
+                if progressed:
+                    pause = SHORTEST_PAUSE
+                message = f"{endpoint}: {error.cause}"
+                if message != failed:
+                    self._log.warning("Consul cannot be read; its last configuration stays", reason=message)
+                    listener(Failed(message))
+                    failed = message
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+            turn += 1
+
+    def _client(self, endpoint: str) -> httpx.AsyncClient:
+        options = self._options
+        scheme, verify = "http", True  # type: tuple[str, bool | ssl.SSLContext]
+        if options.tls is not None:
+            scheme, verify = "https", client_context(options.tls)
+        auth = httpx.BasicAuth(options.username, options.password) if options.username else None
+        return httpx.AsyncClient(
+            base_url=endpoint if "://" in endpoint else f"{scheme}://{endpoint}",
+            auth=auth,
+            verify=verify,
+            timeout=httpx.Timeout(WAIT * 1.2 + 5, connect=CONNECT_TIMEOUT),
+            trust_env=False,
+        )
+
+    async def _follow(self, client: httpx.AsyncClient, listener: Listener) -> None:
+        """Read, emit, wait for a change; returns after the first read where nothing is to be watched."""
+        index, alias_index = 0, 0
+        emitted: dict[str, bytes] | None = None
+        while True:
+            index, pairs = await self._read(client, self._prefix, index)
+            if emitted is not None:
+                await asyncio.sleep(SETTLE)
+                index, pairs = await self._read(client, self._prefix, 0)
+            alias = kv.alias_of(pairs, self._prefix)
+            # An alias outside of what was just read needs a read of its own; only the prefix is watched (as in 1.7),
+            # and since Consul watches string prefixes, `traefik` covers `traefik_configurations/1` too.
+            if alias is not None and not alias.startswith(self._prefix):
+                alias_index, aliased = await self._read(client, alias, 0)
+                pairs |= aliased
+            if pairs != emitted:
+                emitted = pairs
+                decoded = kv.decode(pairs, self._prefix, self.name)
+                configuration, more = kv.load_certificates(decoded.configuration, _read_file, self.name)
+                listener(Emitted(configuration, decoded.errors + tuple(more), decoded.notes))
+            if not self._options.watch:
+                return
+
+    async def _read(self, client: httpx.AsyncClient, prefix: str, index: int) -> tuple[int, dict[str, bytes]]:
+        """Return Consul's index and all keys below a prefix; with an index, waits for something newer."""
+        query = {"recurse": "true"}
+        if index:
+            query |= {"index": str(index), "wait": f"{WAIT}s"}
+        try:
+            answer = await client.get(f"/v1/kv/{prefix}", params=query)
+        except httpx.HTTPError as error:
+            raise UnreachableError(str(error) or type(error).__name__) from error
+        new_index = _index(answer.headers.get("X-Consul-Index", ""))
+        # Consul's documentation: an index that goes backwards means starting over, and 0 must not be sent.
+        if new_index < index:
+            new_index = 0
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return max(new_index, 1), {}
+        if answer.status_code != httpx.codes.OK:
+            raise UnreachableError(f"answered {answer.status_code}: {answer.text.strip()[:200]}")
+        try:
+            content: Any = answer.json()
+            return new_index, {str(raw["Key"]): base64.b64decode(raw["Value"] or "") for raw in content}
+        except (ValueError, KeyError, TypeError, binascii.Error) as error:
+            raise UnreachableError(f"its answer cannot be read: {error}") from error
+
+
+def _index(text: str) -> int:
+    return int(text) if text.isdigit() else 0
+
+
+def _read_file(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+def client_context(tls: ClientTLS) -> ssl.SSLContext:
+    """Return the TLS context for the options ``tls.{ca,caOptional,cert,key,insecureSkipVerify}`` of a provider."""
+    context = ssl.create_default_context(cadata=tls.ca or None)
+    if tls.insecure_skip_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if tls.cert and tls.key:
+        with tempfile.TemporaryDirectory() as folder:
+            chain, key = Path(folder, "chain.pem"), Path(folder, "key.pem")
+            chain.write_text(tls.cert)
+            key.touch(mode=0o600)
+            key.write_text(tls.key)
+            context.load_cert_chain(chain, key)
+    return context
