@@ -20,7 +20,13 @@ import httpx
 from traefikee.errors import UnreachableError
 
 REQUEST_TIMEOUT = 10.0
-"""Seconds that etcd may take to answer; without a quorum it does not."""
+"""Seconds that etcd may take for what is long: large values, changes of its membership."""
+PATIENCE = 1.5
+"""Seconds that it may take for what is small.
+
+A member whose leader has just died drops what it is asked and answers only after 7 s that it timed out, although a new
+leader is there after 1 or 2: asking again sooner is what makes a failover short.
+"""
 
 
 @dataclass(frozen=True)
@@ -162,16 +168,19 @@ class Store:
         return revision, [one.key for one in found]
 
     async def _range(self, body: dict[str, Any]) -> tuple[int, list[KeyValue]]:
-        answer = await self._post("/v3/kv/range", body)
+        answer = await self._post("/v3/kv/range", body, PATIENCE)
         return int(answer["header"]["revision"]), [_key_value(raw) for raw in answer.get("kvs", ())]
 
-    async def transact(self, compares: Sequence[Compare], operations: Sequence[Put | Delete]) -> int | None:
+    async def transact(
+        self, compares: Sequence[Compare], operations: Sequence[Put | Delete], *, patience: float = PATIENCE
+    ) -> int | None:
         """Carry out the operations if every comparison holds, all or none.
 
+        :param patience: seconds to wait for the answer; the outcome is unknown after them.
         :returns: the revision of the write, or None if a comparison failed.
         """
         body = {"compare": [_compare(one) for one in compares], "success": [_operation(one) for one in operations]}
-        answer = await self._post("/v3/kv/txn", body)
+        answer = await self._post("/v3/kv/txn", body, patience)
         return int(answer["header"]["revision"]) if answer.get("succeeded") else None
 
     async def watch(self, prefix: str, from_revision: int) -> AsyncIterator[Changes]:
@@ -210,17 +219,17 @@ class Store:
 
     async def grant(self, ttl: int) -> int:
         """Make a lease of so many seconds and return its id."""
-        return int((await self._post("/v3/lease/grant", {"TTL": ttl}))["ID"])
+        return int((await self._post("/v3/lease/grant", {"TTL": ttl}, PATIENCE))["ID"])
 
     async def keep_alive(self, lease: int) -> bool:
         """Renew a lease; False means that it has ended."""
-        answer = await self._post("/v3/lease/keepalive", {"ID": str(lease)})
+        answer = await self._post("/v3/lease/keepalive", {"ID": str(lease)}, PATIENCE)
         return int(answer.get("result", {}).get("TTL", 0)) > 0
 
     async def revoke(self, lease: int) -> None:
         """End a lease and with it its keys; one that has ended already is fine."""
         with contextlib.suppress(StoreRefusedError):
-            await self._post("/v3/lease/revoke", {"ID": str(lease)})
+            await self._post("/v3/lease/revoke", {"ID": str(lease)}, PATIENCE)
 
     # --- membership ---
 
@@ -258,9 +267,11 @@ class Store:
         """Return the local member's status: ``version``, ``leader``, ``dbSize``, ``isLearner`` ..."""
         return await self._post("/v3/maintenance/status", {})
 
-    async def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def _post(
+        self, path: str, body: Mapping[str, Any], patience: float = REQUEST_TIMEOUT
+    ) -> dict[str, Any]:
         try:
-            answer = await self._client.post(path, json=body)
+            answer = await self._client.post(path, json=body, timeout=patience)
             content: Any = json.loads(answer.text.strip() or "{}")
         except (httpx.HTTPError, ValueError) as error:
             raise _unreachable(error) from error

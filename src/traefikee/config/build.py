@@ -113,6 +113,9 @@ class _Builder:
         elif not value:
             self.problem(name, f"--{name} needs a value; write --{name}=..." if value is None else "its value is empty")
             return
+        if any("\ud800" <= char <= "\udfff" for char in value or ""):
+            self.problem(name, "its value is not UTF-8")
+            return
         try:
             self._store(option, value or "")
         except ConfigurationError as error:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from traefikee.cluster import state
 from traefikee.cluster.state import Pointer
-from traefikee.cluster.store import Compare, Delete, Put, Store
+from traefikee.cluster.store import REQUEST_TIMEOUT, Compare, Delete, Put, Store
 from traefikee.config.dynamic import DynamicConfiguration
 from traefikee.errors import TraefikeeError, UnreachableError
 
@@ -56,7 +56,8 @@ class SnapshotStore:
         digest, parts = await asyncio.to_thread(pack, document)
         if await self._store.get(part_key(digest, len(parts) - 1)) is None:
             for number, part in enumerate(parts):
-                if await self._store.transact([fence], [Put(part_key(digest, number), part)]) is None:
+                put = Put(part_key(digest, number), part)
+                if await self._store.transact([fence], [put], patience=REQUEST_TIMEOUT) is None:
                     raise DeposedError
         return digest, len(parts)
 
