@@ -55,7 +55,7 @@ class TraefikeeError(Exception):
         return 2 if self.kind == "usage" else 1
 
 
-class UsageProblem(TraefikeeError):
+class UsageError(TraefikeeError):
     """The command line cannot be meant as it stands: exit code 2."""
 
     def __init__(self, cause: str, next_step: str = "") -> None:

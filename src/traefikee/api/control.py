@@ -1,4 +1,4 @@
-"""What a control node answers its operators: on the local socket (``traefikee``) and on ``:55055`` (``traefikeectl``)."""
+"""What a control node answers its operators: the local socket (``traefikee``) and ``:55055`` (``traefikeectl``)."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class ControlAPI:
         )
 
     async def deploy(self, request: Request) -> Response:
-        """``POST /v1/deploy``: put a static configuration in force; a stream of what happens until all data nodes have it."""
+        """``POST /v1/deploy``: put a static configuration in force; a stream of steps until all data nodes have it."""
         self._state()
         body: DeployRequest = await read_body(request, DeployRequest)
         steps = deploy(

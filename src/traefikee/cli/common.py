@@ -1,7 +1,7 @@
 """What all commands share: Go's flag conventions on top of click, environment names, errors and exit codes.
 
-``--flag value``, ``--flag=value`` and ``-flag=value``; names in any case, nested names with dots; a switch alone or with
-``=true|false``. The environment variable of ``--consul.endpoint`` is ``TRAEFIKEE_CONSUL_ENDPOINT``.
+``--flag value``, ``--flag=value`` and ``-flag=value``; names in any case, nested names with dots; a switch alone or
+with ``=true|false``. The environment variable of ``--consul.endpoint`` is ``TRAEFIKEE_CONSUL_ENDPOINT``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from traefikee.config.durations import parse_duration
-from traefikee.errors import TraefikeeError, UsageProblem
+from traefikee.errors import TraefikeeError, UsageError
 
 SETTINGS: dict[str, Any] = {
     "token_normalize_func": str.lower,
@@ -76,7 +76,7 @@ class Group(click.Group):
         except click.exceptions.Exit as done:
             sys.exit(done.exit_code)
         except click.ClickException as error:
-            fail(UsageProblem(_sentence(error), _help_hint(error)))
+            fail(UsageError(_sentence(error), _help_hint(error)))
         except TraefikeeError as error:
             fail(error)
         except (KeyboardInterrupt, click.exceptions.Abort):

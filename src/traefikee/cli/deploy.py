@@ -16,7 +16,7 @@ from traefikee.cli.client import Client
 from traefikee.cli.common import Command, environment_name
 from traefikee.config.names import OPTIONS, Option
 from traefikee.config.options import build_static
-from traefikee.errors import UsageProblem
+from traefikee.errors import UsageError
 
 MASK = "***"
 
@@ -27,7 +27,7 @@ class DeployCommand(Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; an option that is unknown here is judged by the configuration, which knows all of them.
 
-        :raises UsageProblem: naming the option, and what was perhaps meant.
+        :raises UsageError: naming the option, and what was perhaps meant.
         """
         ctx.obj = []
         try:
@@ -93,7 +93,7 @@ def run_deploy(client: Client, values: Sequence[tuple[str, str | None]]) -> int:
     :raises ConfigurationError: with every problem of the options.
     """
     if not values:
-        raise UsageProblem("nothing to deploy: no option is given", 'see "deploy --help"')
+        raise UsageError("nothing to deploy: no option is given", 'see "deploy --help"')
     configuration = build_static(values, _read_file)
     body = {
         "configuration": configuration.model_dump(mode="json"),

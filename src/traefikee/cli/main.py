@@ -25,7 +25,7 @@ from traefikee.cli.common import (
 )
 from traefikee.cli.deploy import DeployCommand, run_deploy, static_options
 from traefikee.cli.tables import print_data, print_local_nodes
-from traefikee.errors import UsageProblem
+from traefikee.errors import UsageError
 
 if TYPE_CHECKING:
     from traefikee.node.control import ControlOptions
@@ -65,11 +65,11 @@ def listening_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Address of traefikeectl's API.  [default: port 55055 of --listen's host]",
             show_default=False,
         ),
-        option("listen", default="0.0.0.0:4242", help="Address to listen on for the other nodes."),  # noqa: S104
+        option("listen", default="0.0.0.0:4242", help="Address to listen on for the other nodes."),
         option(
             "advertise",
             default="",
-            help="Address under which the other nodes reach this one.  [default: this machine's own, and --listen's port]",
+            help="Address under which the others reach this node.  [default: this machine's own, and --listen's port]",
             show_default=False,
         ),
     ):
@@ -130,9 +130,9 @@ async def bootstrap(
     from traefikee.node.bootstrap import NewCluster
 
     if not licensekey.strip():
-        raise UsageProblem("--licensekey is missing", "give your licence key; any text is accepted")
+        raise UsageError("--licensekey is missing", "give your licence key; any text is accepted")
     if controlnodes % 2 == 0:
-        raise UsageProblem(
+        raise UsageError(
             f"--controlNodes={controlnodes} is even: one node fewer survives as many failures",
             f"use {controlnodes - 1} or {controlnodes + 1}",
         )
@@ -192,8 +192,9 @@ async def start_data_node(bind: str, **options: Any) -> None:
     with _state_dir(options) as statedir:
         newcomer = _newcomer(options)
         if statedir.load_identity() is None and not newcomer.peers:
-            raise UsageProblem("--peeraddresses is missing", "name the control nodes: host:port,host:port")
-        await data_node(statedir, newcomer, DataOptions(_host(bind), Path(options["traefikeesocket"]).absolute(), options["logformat"]))
+            raise UsageError("--peeraddresses is missing", "name the control nodes: host:port,host:port")
+        socket = Path(options["traefikeesocket"]).absolute()
+        await data_node(statedir, newcomer, DataOptions(_host(bind), socket, options["logformat"]))
 
 
 @traefikee.command("list-nodes")
@@ -310,9 +311,9 @@ def _address(flag: str, text: str, *, needs_host: bool) -> str:
     try:
         host, port = split_address(text)
     except ValueError as error:
-        raise UsageProblem(f"--{flag}: {error}") from error
+        raise UsageError(f"--{flag}: {error}") from error
     if port == 0 or (needs_host and not host):
-        raise UsageProblem(f'--{flag}: "{text}" is not an address that others can reach', "write host:port")
+        raise UsageError(f'--{flag}: "{text}" is not an address that others can reach', "write host:port")
     return text
 
 
@@ -324,8 +325,8 @@ def _host(bind: str) -> str | None:
     try:
         address = ipaddress.ip_address(bind.strip("[]"))
     except ValueError:
-        raise UsageProblem(f'--bind: "{bind}" is not an IP address', "write an address without a port") from None
-    return f"[{address}]" if address.version == 6 else str(address)  # noqa: PLR2004
+        raise UsageError(f'--bind: "{bind}" is not an IP address', "write an address without a port") from None
+    return f"[{address}]" if address.version == 6 else str(address)
 
 
 def _advertise(options: dict[str, Any], towards: str) -> str:
@@ -347,7 +348,7 @@ def _advertise(options: dict[str, Any], towards: str) -> str:
             probe.connect((peer_host, peer_port))
             return f"{probe.getsockname()[0]}:{port}"
     except OSError:
-        raise UsageProblem(
+        raise UsageError(
             "the address of this machine cannot be told by itself", "give it with --advertise=host:port"
         ) from None
 
@@ -389,10 +390,10 @@ def _newcomer(options: dict[str, Any], advertise: str = "") -> Newcomer:
     token = options["token"]
     if options["token_file"]:
         if token and "TRAEFIKEE_TOKEN" not in os.environ:
-            raise UsageProblem("--token and --token-file are both given", "keep one of them")
+            raise UsageError("--token and --token-file are both given", "keep one of them")
         try:
             token = Path(options["token_file"]).read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise UsageProblem(f"--token-file: {options['token_file']} cannot be read: {reason}") from error
+            raise UsageError(f"--token-file: {options['token_file']} cannot be read: {reason}") from error
     return Newcomer(name=_name(options), peers=peers, token=token, advertise=advertise, timeout=options["timeout"])

@@ -22,7 +22,7 @@ from traefikee.cluster.peers import tls_context
 from traefikee.cluster.pki import SERVER_NAME
 from traefikee.config.addresses import split_address
 from traefikee.config.certificates import CertificatePair, check_pair
-from traefikee.errors import TraefikeeError, UsageProblem
+from traefikee.errors import TraefikeeError, UsageError
 
 CA_FILE, CERTIFICATE_FILE, KEY_FILE = "ca.pem", "cert.pem", "key.pem"
 
@@ -54,10 +54,10 @@ def cluster_option(command: Callable[..., Any]) -> Callable[..., Any]:
 def connection_path(clustername: str) -> Path:
     """Return the file of a saved connection.
 
-    :raises UsageProblem: if the name cannot be a file's.
+    :raises UsageError: if the name cannot be a file's.
     """
     if not clustername or "/" in clustername or clustername in (".", ".."):
-        raise UsageProblem(f'--clustername: "{clustername}" cannot be the name of a file')
+        raise UsageError(f'--clustername: "{clustername}" cannot be the name of a file')
     return Path.home() / ".config" / "traefikee" / clustername
 
 
@@ -108,9 +108,9 @@ def connect(mtlscertsdir: str, apiaddress: str, clustername: str) -> None:
     try:
         host, port = split_address(apiaddress)
     except ValueError as error:
-        raise UsageProblem(f"--onpremise.apiaddress: {error}") from error
+        raise UsageError(f"--onpremise.apiaddress: {error}") from error
     if not host or not port:
-        raise UsageProblem(f'--onpremise.apiaddress: "{apiaddress}" names no host', "write host:55055")
+        raise UsageError(f'--onpremise.apiaddress: "{apiaddress}" names no host', "write host:55055")
     path, folder = connection_path(clustername), Path(mtlscertsdir)
     if path.exists():
         raise TraefikeeError(

@@ -15,9 +15,9 @@ from traefikee.cluster import etcd, pki, state, tokens
 from traefikee.cluster.membership import name_conflict
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.pki import Role
-from traefikee.config.certificates import CertificatePair
 from traefikee.cluster.state import ClusterInfo, ClusterState, NodeRecord, Phase, Report, Secrets
 from traefikee.cluster.store import Compare, Delete, Put, Store, StoreMember, StoreRefusedError
+from traefikee.config.certificates import CertificatePair
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
 from traefikee.node.statedir import new_id
 

@@ -267,9 +267,7 @@ class Store:
         """Return the local member's status: ``version``, ``leader``, ``dbSize``, ``isLearner`` ..."""
         return await self._post("/v3/maintenance/status", {})
 
-    async def _post(
-        self, path: str, body: Mapping[str, Any], patience: float = REQUEST_TIMEOUT
-    ) -> dict[str, Any]:
+    async def _post(self, path: str, body: Mapping[str, Any], patience: float = REQUEST_TIMEOUT) -> dict[str, Any]:
         try:
             answer = await self._client.post(path, json=body, timeout=patience)
             content: Any = json.loads(answer.text.strip() or "{}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self, TypeAlias
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias
+
+from pydantic import Field
 
 from traefikee.config.addresses import split_address
 from traefikee.config.model import Model
@@ -155,7 +157,7 @@ class QueryMatcher(Model):
     pairs: tuple[QueryExact | QueryRegexp | QueryPresent, ...]
 
 
-Matcher: TypeAlias = (
+Matcher: TypeAlias = Annotated[
     HostMatcher
     | HostRegexpMatcher
     | PathMatcher
@@ -163,8 +165,9 @@ Matcher: TypeAlias = (
     | MethodMatcher
     | HeadersMatcher
     | HeadersRegexpMatcher
-    | QueryMatcher
-)
+    | QueryMatcher,
+    Field(discriminator="type"),
+]
 
 
 class StripPrefixRegexModifier(Model):
@@ -203,9 +206,10 @@ class ReplacePathModifier(Model):
     path: str
 
 
-Modifier: TypeAlias = (
-    StripPrefixRegexModifier | StripPrefixModifier | AddPrefixModifier | ReplacePathRegexModifier | ReplacePathModifier
-)
+Modifier: TypeAlias = Annotated[
+    StripPrefixRegexModifier | StripPrefixModifier | AddPrefixModifier | ReplacePathRegexModifier | ReplacePathModifier,
+    Field(discriminator="type"),
+]
 
 
 class Route(Model):

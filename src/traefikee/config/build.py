@@ -270,6 +270,9 @@ class _Builder:
         return options if self._given("consul") else None
 
     def _check_endpoint(self, option: str, endpoint: str) -> None:
+        if "@" in endpoint:
+            self.problem(option, "contains a user name; use --consul.username and --consul.password")
+            return
         if "://" in endpoint:
             bare = endpoint.partition("://")[2].rstrip("/")
             self.problem(option, f'"{endpoint}" has a scheme; write {bare} (and --consul.tls for TLS)')

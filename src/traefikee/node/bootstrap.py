@@ -12,9 +12,9 @@ from pathlib import Path
 from traefikee import log
 from traefikee.cluster import etcd, membership, pki, state, tokens
 from traefikee.cluster.pki import Role
-from traefikee.config.certificates import CertificatePair
 from traefikee.cluster.state import ClusterInfo, NodeRecord, Phase, Secrets
 from traefikee.cluster.store import Compare, Put, StoreMember, StoreRefusedError
+from traefikee.config.certificates import CertificatePair
 from traefikee.errors import TraefikeeError, UnreachableError
 from traefikee.node.control import ControlNode
 from traefikee.node.retry import insist

@@ -118,7 +118,7 @@ class ControlNode:
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
                 main.cancel()
                 await self._bow_out()
-                raise _EndedError  # noqa: TRY301
+                raise _EndedError
         except* _EndedError:
             pass
         except* (TraefikeeError, CleanedAwayError) as group:

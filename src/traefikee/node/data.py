@@ -129,7 +129,9 @@ class DataNode:
             _log.info("running engine found and kept", pid=status.get("pid"), revision=status.get("revision"))
 
     async def _start_engine(self) -> None:
-        argv = engines.command(engines.find(), self._statedir.engine_socket, log_format=self._options.log_format, die_with_parent=False)
+        log_format = self._options.log_format
+        socket = self._statedir.engine_socket
+        argv = engines.command(engines.find(), socket, log_format=log_format, die_with_parent=False)
         # A session of its own, and the agent's standard error: it is to outlive the agent.
         self._process = subprocess.Popen(  # noqa: ASYNC220
             argv, cwd=self._statedir.path, stdin=subprocess.DEVNULL, start_new_session=True

@@ -11,10 +11,10 @@ from traefikee.cluster import state
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.pki import Role
-from traefikee.config.certificates import CertificatePair
 from traefikee.cluster.state import ClusterState, Deployment
 from traefikee.cluster.store import Compare, Put, Store
 from traefikee.compile import compile_snapshot
+from traefikee.config.certificates import CertificatePair
 from traefikee.config.static import StaticConfiguration
 from traefikee.errors import RefusedError, UnreachableError
 from traefikee.node.engine import Engine
@@ -37,14 +37,14 @@ async def deploy(
     by: str,
     command: str,
 ) -> AsyncIterator[Step]:
-    """Deploy, and yield each step: ``stored``, ``provider``, ``problem``, ``compiled``, ``node``, ``waiting``, ``done``.
+    """Deploy; yields each step: ``stored``, ``provider``, ``problem``, ``compiled``, ``node``, ``waiting``, ``done``.
 
     The last step is ``done`` with ``ok`` and a ``message``.
 
     :raises TraefikeeError: if the configuration cannot be used, or nobody leads.
     """
     await _check(engine, admission, configuration)
-    number = await _store(store, mirror, configuration, by, command)
+    number = await _store(store, configuration, by, command)
     yield {"event": "stored", "number": number, "message": f"Configuration {number} stored."}
     if mirror.state.leader is None:
         yield {"event": "waiting", "message": "Waiting for a leader to be elected."}
@@ -104,7 +104,7 @@ async def _check(engine: Engine, admission: Admission, configuration: StaticConf
         raise RefusedError(f"the configuration cannot be used: {words}", kind="configuration")
 
 
-async def _store(store: Store, mirror: Mirror, configuration: StaticConfiguration, by: str, command: str) -> int:
+async def _store(store: Store, configuration: StaticConfiguration, by: str, command: str) -> int:
     while True:
         current = await store.get(state.CURRENT)
         number = int(current.value) + 1 if current else 1

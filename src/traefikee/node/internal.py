@@ -11,6 +11,7 @@ from pathlib import Path
 
 from traefikee.cluster.pki import Role
 from traefikee.compile.snapshot import (
+    TLS,
     Certificate,
     ClientCA,
     EntryPoint,
@@ -22,7 +23,6 @@ from traefikee.compile.snapshot import (
     Service,
     Settings,
     Snapshot,
-    TLS,
 )
 from traefikee.node.statedir import Identity
 

@@ -15,8 +15,8 @@ from traefikee.cluster.store import Compare, Put, Store, StoreRefusedError
 from traefikee.errors import UnreachableError
 from traefikee.node.engine import Engine
 from traefikee.node.publishing import DeposedError, SnapshotStore
-from traefikee.node.routing import Routing
 from traefikee.node.retry import insist
+from traefikee.node.routing import Routing
 
 CLEAN_EVERY = 1.0
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from traefikee import log
 from traefikee.cluster import state
 from traefikee.cluster.mirror import Mirror
-from traefikee.config.certificates import CertificatePair
 from traefikee.cluster.state import Deployment, Pointer, ProviderStatus, Secrets
 from traefikee.cluster.store import Compare, Put, Store
 from traefikee.compile import Compiled, compile_snapshot
+from traefikee.config.certificates import CertificatePair
 from traefikee.config.dynamic import DynamicConfiguration
 from traefikee.errors import TraefikeeError, UnreachableError
 from traefikee.node.engine import Engine, Problem

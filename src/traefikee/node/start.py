@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from traefikee import log
 from traefikee.cluster import etcd, joining
 from traefikee.cluster.pki import Role
-from traefikee.errors import ClusterAbortedError, RefusedError, TraefikeeError, UnreachableError, UsageProblem
+from traefikee.errors import ClusterAbortedError, RefusedError, TraefikeeError, UnreachableError, UsageError
 from traefikee.node import engine as engines
 from traefikee.node.bootstrap import Bootstrap, NewCluster, check_credentials_folder, forget_cluster, wait_and_leave
 from traefikee.node.control import CleanedAwayError, ControlNode, ControlOptions
@@ -80,7 +80,7 @@ async def control_node(statedir: StateDir, newcomer: Newcomer, options: ControlO
     _check_programs()
     if identity is None:
         if not newcomer.peers:
-            raise UsageProblem("--peeraddresses is needed to join a cluster", "name its control nodes: host:port,...")
+            raise UsageError("--peeraddresses is needed to join a cluster", "name its control nodes: host:port,...")
         identity = await until(
             stopping,
             joining.obtain_identity(

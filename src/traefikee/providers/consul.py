@@ -31,7 +31,6 @@ class ConsulProvider(Provider):
     """Reads frontends, backends and certificates from Consul's key-value store.
 
     :param options: the deployed ``consul`` options.
-    :param default_entry_points: what a frontend without entry points of its own gets.
     """
 
     name = "consul"
@@ -49,7 +48,7 @@ class ConsulProvider(Provider):
             endpoint = self._endpoints[turn % len(self._endpoints)]
             progressed = False
 
-            def heard(emitted: Emitted | Failed) -> None:
+            def heard(emitted: Emitted | Failed, endpoint: str = endpoint) -> None:
                 nonlocal progressed, failed
                 if failed:
                     self._log.info("Consul answers again", endpoint=endpoint)
@@ -89,7 +88,7 @@ class ConsulProvider(Provider):
 
     async def _follow(self, client: httpx.AsyncClient, listener: Listener) -> None:
         """Read, emit, wait for a change; returns after the first read where nothing is to be watched."""
-        index, alias_index = 0, 0
+        index = 0
         emitted: dict[str, bytes] | None = None
         while True:
             index, pairs = await self._read(client, self._prefix, index)
@@ -100,7 +99,7 @@ class ConsulProvider(Provider):
             # An alias outside of what was just read needs a read of its own; only the prefix is watched (as in 1.7),
             # and since Consul watches string prefixes, `traefik` covers `traefik_configurations/1` too.
             if alias is not None and not alias.startswith(self._prefix):
-                alias_index, aliased = await self._read(client, alias, 0)
+                _, aliased = await self._read(client, alias, 0)
                 pairs |= aliased
             if pairs != emitted:
                 emitted = pairs
