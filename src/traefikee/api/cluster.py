@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -53,16 +53,28 @@ class Cluster:
     def __init__(self, ca_pem: str) -> None:
         self._ca_pem = ca_pem
         self._parts: tuple[Store, Mirror, Admission, SnapshotStore] | None = None
+        self._has_quorum: Callable[[], bool] = lambda: False
         self._leases: dict[str, int] = {}
 
-    def open(self, store: Store, mirror: Mirror, admission: Admission, snapshots: SnapshotStore) -> None:
-        """Begin to answer."""
+    def open(
+        self,
+        store: Store,
+        mirror: Mirror,
+        admission: Admission,
+        snapshots: SnapshotStore,
+        has_quorum: Callable[[], bool],
+    ) -> None:
+        """Begin to answer.
+
+        :param has_quorum: whether the store takes writes here; without, this node knows nothing new.
+        """
         self._parts = (store, mirror, admission, snapshots)
+        self._has_quorum = has_quorum
 
     def _ready(self) -> tuple[Store, Mirror, Admission, SnapshotStore]:
         if self._parts is None:
             raise UnreachableError("this control node has not joined the store itself yet", kind="joining")
-        if self._parts[1].lost_since is not None:
+        if not self._has_quorum():
             raise UnreachableError("the store of this control node does not answer (no quorum?)", kind="store")
         return self._parts
 
@@ -160,7 +172,7 @@ class Cluster:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(BEAT):
                         seen = await mirror.wait_for(lambda now, last=seen: now is not last)  # type: ignore[misc]
-                if mirror.lost_since is not None:
+                if not self._has_quorum():
                     # A control node without a quorum knows nothing new: let the data node look for a better one.
                     return
                 current = _announcement(seen) if seen is not None else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -40,12 +41,21 @@ class DeployRequest(BaseModel):
 class ControlAPI:
     """The handlers of a control node's operator API."""
 
-    def __init__(self, identity: Identity, mirror: Mirror, store: Store, engine: Engine, admission: Admission) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        mirror: Mirror,
+        store: Store,
+        engine: Engine,
+        admission: Admission,
+        has_quorum: Callable[[], bool],
+    ) -> None:
         self._identity = identity
         self._mirror = mirror
         self._store = store
         self._engine = engine
         self._admission = admission
+        self._has_quorum = has_quorum
 
     def app(self) -> Starlette:
         """Return the application."""
@@ -82,7 +92,7 @@ class ControlAPI:
         return JSONResponse(
             {
                 "nodes": [node_json(node) for node in seen.nodes],
-                "store": "lost" if self._mirror.lost_since is not None else "ok",
+                "store": "ok" if self._has_quorum() else "lost",
             }
         )
 

@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
@@ -34,10 +35,13 @@ NOT_LEADER = 429
 class Dashboard:
     """The handlers of the dashboard port."""
 
-    def __init__(self, identity: Identity, mirror: Mirror, snapshots: SnapshotStore) -> None:
+    def __init__(
+        self, identity: Identity, mirror: Mirror, snapshots: SnapshotStore, has_quorum: Callable[[], bool]
+    ) -> None:
         self._identity = identity
         self._mirror = mirror
         self._snapshots = snapshots
+        self._has_quorum = has_quorum
         self._started = time.time()
         self._providers: tuple[str, dict[str, Any]] = ("", {})
 
@@ -74,7 +78,9 @@ class Dashboard:
             return {}
         if self._providers[0] != pointer.runtime:
             document = await self._snapshots.read(pointer.runtime, pointer.runtime_parts)
-            content = {name: to_api(one) for name, one in load_runtime(document).items()}
+            deployment = self._mirror.state.deployment
+            defaults = deployment.configuration.default_entry_points if deployment else ()
+            content = {name: to_api(one, defaults) for name, one in load_runtime(document).items()}
             self._providers = (pointer.runtime, content)
         return self._providers[1]
 
@@ -122,7 +128,7 @@ class Dashboard:
                 "nodes": {
                     node.record.name: node.report.refusal for node in seen.nodes if node.report and node.report.refusal
                 },
-                "store": "lost" if self._mirror.lost_since is not None else "ok",
+                "store": "ok" if self._has_quorum() else "lost",
             }
         )
 

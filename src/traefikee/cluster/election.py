@@ -38,7 +38,7 @@ class Presence:
         self._report = report
         self.may_lead = True
         self.lease = 0
-        self._renewed = 0.0
+        self._renewed = float("-inf")
 
     async def run(self) -> None:
         """Keep the lease, the report and, where there is no leader, the candidacy up for ever."""
@@ -86,9 +86,8 @@ class Presence:
             and node.record.member != 0
         )
 
-    @property
-    def certain(self) -> bool:
-        """Whether the lease was renewed recently enough that it cannot have ended in the store."""
+    def has_quorum(self) -> bool:
+        """Tell whether the store took this node's sign of life within the last lease: it then has a quorum."""
         return time.monotonic() - self._renewed < LEASE
 
     async def resign(self) -> None:

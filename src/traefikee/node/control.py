@@ -135,8 +135,10 @@ class ControlNode:
         duties: Callable[[ControlNode], Coroutine[Any, Any, None]] | None,
     ) -> None:
         run = self.statedir.run
-        control = ControlAPI(self.identity, self.mirror, self.store, self.engine, self.admission)
-        dashboard = Dashboard(self.identity, self.mirror, self.snapshots)
+        control = ControlAPI(
+            self.identity, self.mirror, self.store, self.engine, self.admission, self.presence.has_quorum
+        )
+        dashboard = Dashboard(self.identity, self.mirror, self.snapshots, self.presence.has_quorum)
         # The sockets first: their conflicts are the cheapest to find.
         tasks.create_task(
             serving.serve(
@@ -151,9 +153,9 @@ class ControlNode:
         await enter(self)
         tasks.create_task(self.mirror.run(), name="mirror")
         await self.mirror.wait_for(lambda seen: seen.info is not None)
-        self._cluster_api.open(self.store, self.mirror, self.admission, self.snapshots)
         leader = Leader(self.store, self.mirror, self.snapshots, self.admission, self.engine)
         tasks.create_task(self.presence.run(), name="presence")
+        self._cluster_api.open(self.store, self.mirror, self.admission, self.snapshots, self.presence.has_quorum)
         tasks.create_task(election.while_leading(self.mirror, self.identity.id, leader.lead), name="leading")
         tasks.create_task(watch_leader(self.store, self.mirror, self.identity), name="succession")
         tasks.create_task(self._follow_state(), name="followers")

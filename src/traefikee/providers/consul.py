@@ -104,6 +104,9 @@ class ConsulProvider(Provider):
             if pairs != emitted:
                 emitted = pairs
                 decoded = kv.decode(pairs, self._prefix, self.name)
+                unusable = [error.message for error in decoded.errors if error.kind == "provider"]
+                if unusable:
+                    raise UnreachableError("; ".join(unusable))
                 configuration, more = kv.load_certificates(decoded.configuration, _read_file, self.name)
                 listener(Emitted(configuration, decoded.errors + tuple(more), decoded.notes))
             if not self._options.watch:

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from traefikee.compile import Snapshot, localise
+from traefikee.compile import snapshot as snap
+
+WHOLE = Snapshot(
+    revision=12,
+    settings=snap.Settings(),
+    entry_points=(
+        snap.EntryPoint(name="http", address=":80"),
+        snap.EntryPoint(
+            name="https",
+            address="10.0.0.1:443",
+            ping=True,
+            tls=snap.TLS(
+                certificates=("c",), default_certificate="c", client_ca=snap.ClientCA(pem="-----", optional=True)
+            ),
+        ),
+    ),
+    routes=(
+        snap.Route(
+            id="consul/f",
+            entry_points=("http",),
+            priority=17,
+            matchers=(
+                snap.HostMatcher(hosts=("ä",)),
+                snap.PathMatcher(
+                    paths=(snap.ExactText(exact="/x"), snap.RegexpText(regexp="^/x$")), redirect_slash=True
+                ),
+                snap.HeadersMatcher(pairs=(("X-A", "1"),)),
+                snap.QueryMatcher(
+                    pairs=(
+                        snap.QueryExact(key="a", exact="b"),
+                        snap.QueryRegexp(key="a", regexp="^b$"),
+                        snap.QueryPresent(key="a"),
+                    )
+                ),
+            ),
+            modifiers=(snap.AddPrefixModifier(prefix="/x"),),
+            service="consul/b",
+        ),
+    ),
+    services=(snap.Service(id="consul/b", servers=(snap.Server(name="s", url="http://h"),)),),
+    certificates=(snap.Certificate(id="c", chain_pem="chain", key_pem="geheim"),),
+)
+
+
+def test_the_document() -> None:
+    assert json.loads(WHOLE.to_json()) == {
+        "format": 1,
+        "revision": 12,
+        "settings": {
+            "server_name": "",
+            "log_level": "error",
+            "dial_timeout_ms": 30000,
+            "response_header_timeout_ms": 0,
+            "request_header_timeout_ms": 60000,
+            "idle_timeout_ms": 180000,
+            "grace_timeout_ms": 10000,
+            "max_idle_connections_per_server": 200,
+            "insecure_skip_verify": False,
+            "root_ca_pem": "",
+        },
+        "entry_points": [
+            {
+                "name": "http",
+                "address": ":80",
+                "forwarded_headers": {"insecure": True, "trusted_ips": []},
+                "ping": False,
+                "tls": None,
+            },
+            {
+                "name": "https",
+                "address": "10.0.0.1:443",
+                "forwarded_headers": {"insecure": True, "trusted_ips": []},
+                "ping": True,
+                "tls": {
+                    "certificates": ["c"],
+                    "default_certificate": "c",
+                    "min_version": "1.2",
+                    "sni_strict": False,
+                    "client_ca": {"pem": "-----", "optional": True},
+                },
+            },
+        ],
+        "routes": [
+            {
+                "id": "consul/f",
+                "entry_points": ["http"],
+                "priority": 17,
+                "matchers": [
+                    {"type": "host", "hosts": ["ä"]},
+                    {"type": "path", "paths": [{"exact": "/x"}, {"regexp": "^/x$"}], "redirect_slash": True},
+                    {"type": "headers", "pairs": [["X-A", "1"]]},
+                    {
+                        "type": "query",
+                        "pairs": [
+                            {"key": "a", "exact": "b"},
+                            {"key": "a", "regexp": "^b$"},
+                            {"key": "a", "present": True},
+                        ],
+                    },
+                ],
+                "modifiers": [{"type": "add_prefix", "prefix": "/x"}],
+                "service": "consul/b",
+                "pass_host_header": True,
+                "client_roles": [],
+                "forward_client_identity": False,
+            }
+        ],
+        "services": [
+            {
+                "id": "consul/b",
+                "balancer": "wrr",
+                "servers": [{"name": "s", "url": "http://h", "weight": 1}],
+            }
+        ],
+        "certificates": [{"id": "c", "chain_pem": "chain", "key_pem": "geheim"}],
+    }
+
+
+def test_round_trip() -> None:
+    assert Snapshot.from_json(WHOLE.to_json()) == WHOLE
+    assert Snapshot.from_json(WHOLE.to_json()).to_json() == WHOLE.to_json()
+
+
+def test_unknown_fields_are_refused_without_repeating_the_document() -> None:
+    document = json.loads(WHOLE.to_json())
+    document["certificates"][0]["extra"] = "x"
+    document["certificates"][0]["chain_pem"] = None
+    with pytest.raises(ValueError, match="extra") as caught:
+        Snapshot.from_json(json.dumps(document))
+    assert "geheim" not in str(caught.value)
+    assert "geheim" not in repr(WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("bind", "address"),
+    [(None, ":80"), ("", ":80"), ("127.0.0.2", "127.0.0.2:80"), ("::1", "[::1]:80"), ("[::1]", "[::1]:80")],
+)
+def test_localise(bind: str | None, address: str) -> None:
+    local = localise(WHOLE, "data-node-1", bind)
+    assert local.settings.server_name == "data-node-1"
+    assert [entry_point.address for entry_point in local.entry_points] == [address, "10.0.0.1:443"]
+    assert local.routes == WHOLE.routes
+    assert Snapshot.from_json(local.to_json()) == local
+    assert WHOLE.settings.server_name == ""

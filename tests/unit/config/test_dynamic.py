@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, Route, Server, TLSCertificate, to_api
+from traefikee.config.runtime import ObjectError
+
+CONFIGURATION = DynamicConfiguration(
+    frontends={
+        "f2": Frontend(backend="b", pass_host_header=False),
+        "f1": Frontend(backend="b", entry_points=("http",), priority=3, routes={"r": Route(rule="Host:a")}),
+    },
+    backends={"b": Backend(servers={"s": Server(url="http://h", weight=0)}), "a": Backend()},
+    tls={"t": TLSCertificate(entry_points=("https",), cert_file="c.pem", key_file="geheim")},
+)
+
+
+def test_both_spellings_are_read() -> None:
+    text = '{"frontends": {"f": {"backend": "b", "entryPoints": ["x"], "passHostHeader": false}}}'
+    snake = text.replace("entryPoints", "entry_points").replace("passHostHeader", "pass_host_header")
+    assert DynamicConfiguration.model_validate_json(text) == DynamicConfiguration.model_validate_json(snake)
+    with pytest.raises(ValidationError, match="entrypoints"):
+        DynamicConfiguration.model_validate_json(text.replace("entryPoints", "entrypoints"))
+
+
+def test_json_round_trip() -> None:
+    assert DynamicConfiguration.model_validate_json(CONFIGURATION.model_dump_json()) == CONFIGURATION
+    assert "geheim" not in repr(CONFIGURATION)
+
+
+def test_the_apis_shape() -> None:
+    shown = to_api(CONFIGURATION, ["http", "https"])
+    assert json.loads(json.dumps(shown)) == {
+        "backends": {
+            "a": {"loadBalancer": {"method": "wrr"}},
+            "b": {"servers": {"s": {"url": "http://h", "weight": 0}}, "loadBalancer": {"method": "wrr"}},
+        },
+        "frontends": {
+            "f1": {
+                "entryPoints": ["http"],
+                "backend": "b",
+                "routes": {"r": {"rule": "Host:a"}},
+                "passHostHeader": True,
+                "priority": 3,
+                "basicAuth": None,
+            },
+            "f2": {"entryPoints": ["http", "https"], "backend": "b", "priority": 0, "basicAuth": None},
+        },
+    }
+    assert list(shown["frontends"]) == ["f1", "f2"]
+    assert to_api(DynamicConfiguration()) == {}
+
+
+def test_sentences() -> None:
+    error = ObjectError(
+        provider="consul",
+        kind="frontend",
+        name="web",
+        path="routes/r1/rule",
+        message='route "r1": unknown matcher "Hots"; did you mean "Host"?',
+    )
+    assert error.sentence() == 'frontend "consul/web": route "r1": unknown matcher "Hots"; did you mean "Host"?'
+    assert ObjectError.model_validate_json(error.model_dump_json()) == error
+    whole = ObjectError(provider="consul", kind="provider", name="", path="", message="its answer cannot be read")
+    assert whole.sentence() == 'provider "consul": its answer cannot be read'
