@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -88,6 +89,12 @@ class Client:
 
 
 def local(socket: str) -> Client:
-    """Return a client of the node behind a local socket."""
+    """Return a client of the node behind a local socket.
+
+    :raises UnreachableError: if there is no such socket.
+    """
+    hint = "start a node on this machine, or name its socket with --traefikeesocket"
+    if not Path(socket).exists():
+        raise UnreachableError(f"there is no socket {socket}: no node runs with it", hint)
     client = httpx.Client(transport=httpx.HTTPTransport(uds=socket), base_url="http://node", timeout=TIMEOUT)
-    return Client(client, socket, "start a node on this machine, or name its socket with --traefikeesocket")
+    return Client(client, socket, hint)

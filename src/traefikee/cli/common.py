@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from traefikee.config.durations import parse_duration
+from traefikee.config.errors import did_you_mean
 from traefikee.errors import TraefikeeError, UsageError
 
 SETTINGS: dict[str, Any] = {
@@ -88,21 +89,10 @@ class Group(click.Group):
 
 def _sentence(error: click.ClickException) -> str:
     if isinstance(error, click.NoSuchOption):
-        option = error.option_name
-        near = error.possibilities
-        if not near and error.ctx is not None:
-            near = _nearest(option, [name for param in error.ctx.command.params for name in param.opts])
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        return f"unknown option {option}{hint}"
+        known = [name for param in error.ctx.command.params for name in param.opts] if error.ctx is not None else []
+        return f"unknown option {error.option_name}{did_you_mean(error.option_name, known, mark='')}"
     text = error.format_message().rstrip(".")
     return text[:1].lower() + text[1:]
-
-
-def _nearest(name: str, known: Sequence[str]) -> list[str]:
-    from traefikee.config.errors import nearest
-
-    near = nearest(name, known)
-    return [near] if near else []
 
 
 def _help_hint(error: click.ClickException) -> str:

@@ -87,8 +87,10 @@ def command_line(values: Sequence[tuple[str, str | None]]) -> str:
     return shlex.join(words)
 
 
-def run_deploy(client: Client, values: Sequence[tuple[str, str | None]]) -> int:
+def run_deploy(connect: Callable[[], Client], values: Sequence[tuple[str, str | None]]) -> int:
     """Check the options here, deploy, print each step; returns the exit code.
+
+    :param connect: returns the client; called once the options are right.
 
     :raises ConfigurationError: with every problem of the options.
     """
@@ -101,7 +103,7 @@ def run_deploy(client: Client, values: Sequence[tuple[str, str | None]]) -> int:
         "command": command_line(values),
     }
     outcome: bool | None = None
-    for step in client.stream("/v1/deploy", body):
+    for step in connect().stream("/v1/deploy", body):
         bad = step.get("ok") is False or step["event"] == "problem" or step.get("state") == "error"
         mark = "✗ " if step.get("ok") is False else "✔ " if step.get("ok") else ""
         if step["event"] == "problem":

@@ -239,7 +239,7 @@ def deploy(ctx: click.Context, traefikeesocket: str) -> None:
     Waits until every live data node has applied it, and says so node by node; exit code 1 if one refuses. Each deploy
     replaces the one before as a whole. Options are those of Traefik 1.7; each can be given as TRAEFIKEE_<NAME> too.
     """
-    sys.exit(run_deploy(clients.local(traefikeesocket), ctx.obj))
+    sys.exit(run_deploy(lambda: clients.local(traefikeesocket), ctx.obj))
 
 
 @traefikee.command()

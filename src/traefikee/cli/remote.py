@@ -208,7 +208,7 @@ def deploy(ctx: click.Context, clustername: str) -> None:
     Waits until every live data node has applied it, and says so node by node; exit code 1 if one refuses. Each deploy
     replaces the one before as a whole. Options are those of Traefik 1.7; each can be given as TRAEFIKEE_<NAME> too.
     """
-    sys.exit(run_deploy(saved_client(clustername), ctx.obj))
+    sys.exit(run_deploy(lambda: saved_client(clustername), ctx.obj))
 
 
 @traefikeectl.command()

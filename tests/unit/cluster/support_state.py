@@ -1,0 +1,60 @@
+"""Cluster states for tests, built as the store would hold them."""
+
+from __future__ import annotations
+
+from traefikee.cluster import state
+from traefikee.cluster.pki import Role
+from traefikee.cluster.state import ClusterInfo, ClusterState, NodeRecord, Phase, Report
+from traefikee.cluster.store import KeyValue
+
+REPORT = Report(agent_version="1")
+
+
+def info(control_nodes: int = 3) -> ClusterInfo:
+    return ClusterInfo(
+        id="cluster",
+        ca_pem="",
+        control_secret="c",
+        data_secret="d",
+        licence="l",
+        control_nodes=control_nodes,
+        api=False,
+    )
+
+
+def control(name: str, *, member: int | None = None, bootstrap: bool = False, left: bool = False) -> NodeRecord:
+    """A control node's record; its member id is made of its name unless it is given."""
+    number = sum(name.encode()) if member is None else member
+    return NodeRecord(
+        id=f"id-{name}",
+        name=name,
+        role=Role.CONTROL,
+        advertise=f"{name}:4242",
+        certificate_serial="1",
+        member=number,
+        bootstrap=bootstrap,
+        left=left,
+    )
+
+
+def data(name: str) -> NodeRecord:
+    return NodeRecord(id=f"id-{name}", name=name, role=Role.DATA, certificate_serial="1")
+
+
+def cluster(
+    alive: list[NodeRecord],
+    down: list[NodeRecord] = [],  # noqa: B006
+    *,
+    leader: str = "",
+    phase: Phase = Phase.FORMED,
+    control_nodes: int = 3,
+) -> ClusterState:
+    """A state in which some nodes are alive, and some are not."""
+    values = {state.INFO: info(control_nodes).stored(), state.PHASE: phase.encode()}
+    for record in [*alive, *down]:
+        values[state.NODES + record.id] = record.stored()
+    for record in alive:
+        values[state.ALIVE + record.id] = REPORT.stored()
+    if leader:
+        values[state.LEADER] = f"id-{leader}".encode()
+    return state.from_keys(7, {key: KeyValue(key, value, 3, 5) for key, value in values.items()})
