@@ -68,6 +68,12 @@ def write_certificates(directory: Path, identity: Identity) -> None:
         path.write_text(content)
 
 
+def remove_stale_sockets(directory: Path) -> None:
+    """Remove what a killed etcd leaves: it does not replace sockets that are there."""
+    for name in (CLIENT_SOCKET, PEER_SOCKET):
+        (directory / name).unlink(missing_ok=True)
+
+
 def command(binary: str, identity: Identity, cluster: Sequence[tuple[str, str]], *, existing: bool) -> list[str]:
     """Return etcd's argument list; it is to be started in the directory of :func:`write_certificates`.
 

@@ -224,11 +224,17 @@ class ControlNode:
         if self._etcd_child is not None:
             return
         etcd.write_certificates(self.statedir.etcd, self.identity)
+        etcd.remove_stale_sockets(self.statedir.etcd)
         binary = etcd.find()
         argv = etcd.command(binary, self.identity, cluster, existing=existing)
-        self._etcd_child = Child("etcd", argv, self.statedir.etcd, quiet=True, on_end=_notice_removal)
+        self._etcd_child = Child("etcd", argv, self.statedir.etcd, quiet=True, on_end=self._store_ended)
         await self._etcd_child.start()
         self._tasks.create_task(self._etcd_child.supervise(), name="etcd")
+
+    def _store_ended(self, child: Child) -> None:
+        if any(REMOVED in line for line in child.last_lines):
+            raise CleanedAwayError
+        etcd.remove_stale_sockets(self.statedir.etcd)
 
     async def wait_for_store(self, *, alone: bool = False) -> None:
         """Wait until the store answers, telling what is waited for.
@@ -285,11 +291,6 @@ class ControlNode:
     async def _stop_children(self) -> None:
         children = [(self._engine_child, ENGINE_GRACE), (self._etcd_child, STORE_GRACE)]
         await asyncio.gather(*(child.stop(grace) for child, grace in children if child is not None))
-
-
-def _notice_removal(child: Child) -> None:
-    if any(REMOVED in line for line in child.last_lines):
-        raise CleanedAwayError
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:

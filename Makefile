@@ -1,0 +1,84 @@
+# The whole developer interface. `make` alone says what there is.
+
+PYTHON ?= python3
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+CARGO := cargo
+MANIFEST := --manifest-path engine/Cargo.toml --locked
+
+# KEEP=1 makes the demo leave its cluster running.
+KEEP ?=
+export KEEP
+# More arguments for pytest, for example: make pytest ARGS='-k malformed -x'
+ARGS ?=
+
+ENGINE_SOURCES := engine/Cargo.toml engine/Cargo.lock $(shell find engine/src -name '*.rs' 2>/dev/null)
+COMMAND_SOURCES := $(wildcard packaging/wheel/scripts/*)
+TYPED := tests/conftest.py tests/support tests/engine
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: #? what this prints
+	@echo 'Usage: make <target>'
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*#? \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
+		printf '%-12s %s\n' "$$target" "$$text"; done
+
+.PHONY: setup
+setup: system-packages $(VENV)/.dependencies #? install system packages, make .venv and install the Python dependencies
+
+.PHONY: system-packages
+system-packages:
+	@PYTHON=$(PYTHON) scripts/install-system-packages
+
+$(VENV)/.dependencies: pyproject.toml | system-packages
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement <($(BIN)/python scripts/requirements pyproject.toml)
+	@touch $@
+
+.PHONY: build
+build: setup $(VENV)/.built #? .venv/bin/{traefikee,traefikeectl,traefikee-engine}, the engine in release mode
+
+# Editable: a change of a Python file needs no new build.
+$(VENV)/.built: $(ENGINE_SOURCES) $(COMMAND_SOURCES) pyproject.toml $(VENV)/.dependencies
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: demo
+demo: build #? start a whole cluster on this machine and show it at work (KEEP=1: leave it running)
+	$(BIN)/python scripts/demo
+
+.PHONY: test
+test: cargo-test pytest #? every test: the engine's own, then the Python ones with real processes
+
+.PHONY: cargo-test
+cargo-test: setup #? the engine's own tests
+	$(CARGO) test $(MANIFEST)
+
+.PHONY: pytest
+pytest: build #? the Python tests (ARGS='-k word -x' passes arguments on)
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: setup #? formatting, lints and types of both languages; never writes
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/mypy $(TYPED)
+	$(CARGO) fmt --manifest-path engine/Cargo.toml --check
+	$(CARGO) clippy $(MANIFEST) --all-targets -- -D warnings
+
+.PHONY: fix
+fix: setup #? what lint complains about and a tool can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(CARGO) clippy $(MANIFEST) --all-targets --fix --allow-dirty --allow-staged
+	$(CARGO) fmt --manifest-path engine/Cargo.toml
+
+.PHONY: clean
+clean: #? remove everything that was built, .venv included
+	rm -rf $(VENV) engine/target dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

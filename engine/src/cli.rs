@@ -1,0 +1,88 @@
+//! The command line.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+
+use lexopt::prelude::*;
+
+/// What `--help` prints.
+pub(crate) const HELP: &str = "\
+Usage: traefikee-engine --control PATH [--workers N] [--die-with-parent] [--log-format text|json]
+
+The traffic engine of traefikee. It listens on what it is told through its control socket.
+
+  --control PATH          the unix socket on which it is told what to do (HTTP/1.1 and JSON)
+  --workers N             threads that carry traffic (default: one for each core)
+  --die-with-parent       end when the process that started this one ends
+  --log-format text|json  form of the log lines on standard error (default: text)
+  --version               print the version
+  --help                  print this
+";
+
+/// What is asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Run(Options),
+    Version,
+    Help,
+}
+
+/// How to run.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) control: PathBuf,
+    pub(crate) workers: usize,
+    pub(crate) die_with_parent: bool,
+    pub(crate) json_log: bool,
+}
+
+/// Parses the arguments after the program's name.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Command, lexopt::Error> {
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let mut control = None;
+    let mut workers = None;
+    let mut die_with_parent = false;
+    let mut json_log = false;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("control") => control = Some(PathBuf::from(parser.value()?)),
+            Long("workers") => workers = Some(parser.value()?.parse::<NonZero<u16>>()?),
+            Long("die-with-parent") => die_with_parent = true,
+            Long("log-format") => {
+                json_log = match parser.value()?.string()?.as_str() {
+                    "json" => true,
+                    "text" => false,
+                    other => return Err(format!("--log-format is text or json, not {other}").into()),
+                }
+            }
+            Long("version") => return Ok(Command::Version),
+            Long("help") | Short('h') => return Ok(Command::Help),
+            _ => return Err(argument.unexpected()),
+        }
+    }
+    let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    Ok(Command::Run(Options {
+        control: control.ok_or("--control is needed")?,
+        workers: workers.map_or_else(cores, |workers| usize::from(workers.get())),
+        die_with_parent,
+        json_log,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments() {
+        let parse = |line: &str| super::parse(line.split_whitespace().map(Into::into));
+        let options = Options { control: "/x".into(), workers: 3, die_with_parent: true, json_log: true };
+        let line = "--control /x --workers=3 --die-with-parent --log-format json";
+        assert_eq!(parse(line).unwrap(), Command::Run(options));
+        assert_eq!(parse("--version").unwrap(), Command::Version);
+        for bad in ["", "--control", "--nonsense", "--control /x more", "--control /x --workers 0", "--log-format xml"]
+        {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

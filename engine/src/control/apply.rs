@@ -1,0 +1,210 @@
+//! Putting a snapshot in force: checked, built and bound beside what is there, then swapped, or refused whole.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::listen;
+use crate::log::Level;
+use crate::snapshot::build::{Built, Kept, build};
+use crate::snapshot::table::{EntryPoint, Slot, Tables};
+use crate::snapshot::{self, Kind, Problem};
+use crate::state::Shared;
+use crate::stats::EntryPointStats;
+use crate::tls::upstream::UpstreamTls;
+use crate::worker::Order;
+
+/// Why a snapshot is not in force.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The document is no snapshot.
+    NoSnapshot(String),
+    /// It has problems, or its addresses cannot be bound.
+    Problems(Vec<Problem>),
+    /// The engine is stopping.
+    Stopping,
+}
+
+/// A bound address.
+#[derive(Debug)]
+struct Listener {
+    slot: Slot,
+    local: SocketAddr,
+    entry_point: String,
+}
+
+/// Puts snapshots in force, one after the other.
+pub(crate) struct Applier {
+    shared: Arc<Shared>,
+    workers: Vec<mpsc::UnboundedSender<Order>>,
+    level: Level,
+    listeners: HashMap<String, Listener>,
+    upstream_tls: Option<Arc<UpstreamTls>>,
+    entry_point_stats: HashMap<String, Arc<EntryPointStats>>,
+    next_slot: Slot,
+}
+
+impl Applier {
+    /// With nothing in force.
+    pub(crate) fn new(shared: Arc<Shared>, workers: Vec<mpsc::UnboundedSender<Order>>, level: Level) -> Self {
+        Self {
+            shared,
+            workers,
+            level,
+            listeners: HashMap::new(),
+            upstream_tls: None,
+            entry_point_stats: HashMap::new(),
+            next_slot: 0,
+        }
+    }
+
+    /// Entry points and where they listen, by name.
+    pub(crate) fn listeners(&self) -> Vec<(String, SocketAddr)> {
+        let mut list: Vec<_> =
+            self.listeners.values().map(|listener| (listener.entry_point.clone(), listener.local)).collect();
+        list.sort();
+        list
+    }
+
+    /// The counters of all entry points that there ever were.
+    pub(crate) fn entry_point_stats(&self) -> &HashMap<String, Arc<EntryPointStats>> {
+        &self.entry_point_stats
+    }
+
+    /// Everything that is wrong with a snapshot, but for what only binding shows. `Err` if it is none.
+    pub(crate) fn check(&self, document: &[u8]) -> Result<Vec<Problem>, String> {
+        Ok(self.build(&snapshot::parse(document)?).err().unwrap_or_default())
+    }
+
+    /// Puts a snapshot in force. When this returns, new requests are served from it and its listeners are bound.
+    pub(crate) async fn apply(&mut self, document: &[u8]) -> Result<u64, Refused> {
+        if self.shared.draining.load(Ordering::SeqCst) {
+            return Err(Refused::Stopping);
+        }
+        let snapshot = snapshot::parse(document).map_err(Refused::NoSnapshot)?;
+        let built = self.build(&snapshot).map_err(Refused::Problems)?;
+        drop(snapshot);
+        let bound = self.bind(&built.entry_points).map_err(Refused::Problems)?;
+        let revision = built.revision;
+        self.swap(built, bound).await;
+        tracing::info!(revision, "snapshot in force");
+        Ok(revision)
+    }
+
+    fn build(&self, snapshot: &snapshot::Snapshot) -> Result<Built, Vec<Problem>> {
+        let tables = self.shared.tables.load();
+        build(
+            snapshot,
+            &Kept {
+                tables: &tables,
+                upstream_tls: self.upstream_tls.as_ref(),
+                entry_point_stats: &self.entry_point_stats,
+                workers: self.workers.len(),
+            },
+        )
+    }
+
+    /// Binds the addresses that are not listened on yet; all of them or none.
+    fn bind(
+        &self,
+        entry_points: &[(SocketAddr, EntryPoint)],
+    ) -> Result<HashMap<String, Vec<std::net::TcpListener>>, Vec<Problem>> {
+        let wanted: HashSet<String> = entry_points.iter().map(|(address, it)| key(*address, it)).collect();
+        let mut going = self.listeners.iter().filter(|(key, _)| !wanted.contains(*key)).map(|(_, it)| it.local.port());
+        let mut bound = HashMap::new();
+        let mut problems = Vec::new();
+        for (address, entry_point) in entry_points {
+            let key = key(*address, entry_point);
+            if self.listeners.contains_key(&key) {
+                continue;
+            }
+            let shared = going.any(|port| port == address.port());
+            match listen::bind(*address, self.workers.len(), shared) {
+                Ok(listeners) => {
+                    bound.insert(key, listeners);
+                }
+                Err(error) => {
+                    let id = entry_point.name.clone();
+                    let error = format!("entry point {id}: {address}: {}", explain(&error));
+                    problems.push(Problem { kind: Kind::EntryPoint, id, error });
+                }
+            }
+        }
+        if problems.is_empty() { Ok(bound) } else { Err(problems) }
+    }
+
+    /// Swaps the tables, then opens and closes listeners. Nothing here can fail.
+    async fn swap(&mut self, built: Built, mut bound: HashMap<String, Vec<std::net::TcpListener>>) {
+        let mut listeners = HashMap::new();
+        let mut entry_points = HashMap::new();
+        let mut opened = Vec::new();
+        for (address, entry_point) in built.entry_points {
+            let key = key(address, &entry_point);
+            let (slot, local) = match self.listeners.remove(&key) {
+                Some(listener) => (listener.slot, listener.local),
+                None => {
+                    let slot = self.next_slot;
+                    self.next_slot += 1;
+                    let sockets = bound.remove(&key).unwrap_or_default();
+                    let local = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(address);
+                    opened.push((slot, sockets));
+                    (slot, local)
+                }
+            };
+            let stats = Arc::clone(&entry_point.stats);
+            self.entry_point_stats.insert(entry_point.name.clone(), stats);
+            listeners.insert(key, Listener { slot, local, entry_point: entry_point.name.clone() });
+            entry_points.insert(slot, entry_point);
+        }
+        let closed = std::mem::replace(&mut self.listeners, listeners);
+        self.upstream_tls = Some(built.upstream_tls);
+        if let Err(error) = self.level.reload(built.settings.log_level) {
+            tracing::warn!(%error, "cannot change the log level");
+        }
+        self.shared.tables.store(Arc::new(Tables {
+            revision: Some(built.revision),
+            settings: Arc::new(built.settings),
+            entry_points,
+            services: built.services,
+        }));
+        for (slot, sockets) in opened {
+            for (worker, socket) in self.workers.iter().zip(sockets) {
+                let _ = worker.send(Order::Listen(slot, socket));
+            }
+        }
+        let mut acknowledged = Vec::new();
+        for worker in &self.workers {
+            for listener in closed.values() {
+                let (done, is_done) = oneshot::channel();
+                let _ = worker.send(Order::Unlisten(listener.slot, done));
+                acknowledged.push(is_done);
+            }
+            let _ = worker.send(Order::Sweep);
+        }
+        for is_done in acknowledged {
+            // A worker that is gone has closed its listeners.
+            let _ = is_done.await;
+        }
+    }
+}
+
+/// What identifies a listener across snapshots: its address, or, if the system chooses the port, its entry point.
+fn key(address: SocketAddr, entry_point: &EntryPoint) -> String {
+    match address.port() {
+        0 => format!("{address} {}", entry_point.name),
+        _ => address.to_string(),
+    }
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "address already in use".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine does not have the address".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    }
+}

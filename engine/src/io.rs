@@ -1,0 +1,159 @@
+//! Connections: the kinds of streams, and a stream with the bytes that were read from it.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
+
+/// A bidirectional stream of bytes.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// Plain TCP.
+    Tcp(TcpStream),
+    /// TLS over TCP, either side.
+    Tls(Box<TlsStream<TcpStream>>),
+    /// A unix socket.
+    Unix(UnixStream),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Room for one read. A connection that waits lends this instead of holding a buffer of its own.
+const SCRATCH: usize = 32 * 1024;
+/// Room that a connection takes for itself once it is seen to carry a lot.
+const BULK: usize = 64 * 1024;
+
+thread_local! {
+    static SHARED: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
+}
+
+/// A stream and what was read from it but not yet used.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    /// The stream. Reading from it past [`Conn::buffer`] would reorder bytes.
+    pub(crate) stream: Stream,
+    /// Bytes read and not yet used.
+    pub(crate) buffer: BytesMut,
+    bulk: bool,
+}
+
+impl Conn {
+    /// A connection with nothing read yet.
+    pub(crate) fn new(stream: Stream) -> Self {
+        Self { stream, buffer: BytesMut::new(), bulk: false }
+    }
+
+    /// Reads once and appends to the buffer; 0 means that the peer has closed its side.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.bulk {
+            self.buffer.reserve(BULK / 2);
+            let read = pin!(self.stream.read_buf(&mut self.buffer));
+            return read.poll(cx);
+        }
+        SHARED.with_borrow_mut(|scratch| {
+            let mut room = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
+            let read = room.filled();
+            self.buffer.extend_from_slice(read);
+            self.bulk = read.len() == SCRATCH;
+            Poll::Ready(Ok(read.len()))
+        })
+    }
+
+    /// As [`Conn::poll_fill`].
+    pub(crate) async fn fill(&mut self) -> io::Result<usize> {
+        std::future::poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// Writes some of `data`.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match ready!(Pin::new(&mut self.stream).poll_write(cx, data)) {
+            Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            result => Poll::Ready(result),
+        }
+    }
+
+    /// Brings what was written to the socket; only TLS holds anything back.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// Writes everything and flushes.
+    pub(crate) async fn send(&mut self, mut data: &[u8]) -> io::Result<()> {
+        std::future::poll_fn(|cx| {
+            while !data.is_empty() {
+                let written = ready!(self.poll_write(cx, data))?;
+                data = &data[written..];
+            }
+            self.poll_flush(cx)
+        })
+        .await
+    }
+
+    /// Gives memory back while nothing is read or written.
+    pub(crate) fn rest(&mut self) {
+        self.bulk = false;
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+    }
+
+    /// Whether the peer is still there and silent, as far as the runtime knows. Anything it says between two requests,
+    /// its end included, makes the connection useless.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        self.buffer.is_empty() && self.poll_fill(&mut cx).is_pending()
+    }
+
+    /// As [`Conn::is_quiet`], but asks the socket itself: one system call, for requests that could not be repeated.
+    pub(crate) fn is_quiet_now(&mut self) -> bool {
+        use rustix::net::{RecvFlags, recv};
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let mut byte = [0_u8; 1];
+        let result = match &self.stream {
+            Stream::Tcp(stream) => recv(stream, &mut byte, flags),
+            // What waits in the socket may be a session ticket, which is no reason to close.
+            Stream::Tls(_) => return self.is_quiet(),
+            Stream::Unix(stream) => recv(stream, &mut byte, flags),
+        };
+        result.is_err_and(|error| error == rustix::io::Errno::AGAIN) && self.is_quiet()
+    }
+}

@@ -1,0 +1,70 @@
+//! Connecting to servers.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::error::Failure;
+use crate::io::{Conn, Stream};
+
+/// How long a server's TLS handshake may take, as in Traefik.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// After so much silence the kernel asks whether a server is still there, as in Traefik.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// Where a server is.
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// A host, by name or address, and a port.
+    Tcp { host: String, port: u16, tls: Option<ClientTls> },
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+/// TLS with a server.
+#[derive(Debug)]
+pub(crate) struct ClientTls {
+    pub(crate) config: Arc<ClientConfig>,
+    /// The name that is asked for and verified.
+    pub(crate) name: ServerName<'static>,
+}
+
+/// Connects to `target`, within `dial_timeout` if there is one.
+pub(crate) async fn connect(target: &Target, dial_timeout: Option<Duration>) -> Result<Conn, Failure> {
+    match target {
+        Target::Unix(path) => {
+            let stream = within(dial_timeout, UnixStream::connect(path)).await?;
+            Ok(Conn::new(Stream::Unix(stream)))
+        }
+        Target::Tcp { host, port, tls } => {
+            let stream = within(dial_timeout, TcpStream::connect((host.as_str(), *port))).await?;
+            // Without these small packets are late, and a server that vanished is noticed late.
+            let _ = stream.set_nodelay(true);
+            let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE));
+            let Some(tls) = tls else { return Ok(Conn::new(Stream::Tcp(stream))) };
+            let connector = TlsConnector::from(Arc::clone(&tls.config));
+            let stream = within(Some(HANDSHAKE), connector.connect(tls.name.clone(), stream)).await?;
+            Ok(Conn::new(Stream::Tls(Box::new(stream.into()))))
+        }
+    }
+}
+
+async fn within<T>(limit: Option<Duration>, attempt: impl Future<Output = io::Result<T>>) -> Result<T, Failure> {
+    let result = match limit {
+        Some(limit) => timeout(limit, attempt).await.map_err(|_| Failure::ConnectTimeout)?,
+        None => attempt.await,
+    };
+    result.map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => Failure::ConnectTimeout,
+        _ => Failure::Connect(error),
+    })
+}

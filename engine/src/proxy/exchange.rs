@@ -1,0 +1,216 @@
+//! One request and its answer between a client's and a server's connection: everything that may happen at the same time.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::time::{Sleep, sleep};
+
+use super::pipe::{Broken, Pipe};
+use super::relay;
+use crate::error::Failure;
+use crate::http::Malformed;
+use crate::http::head::Answer;
+use crate::http::scan::{Found, MAX_HEAD, Scanner};
+use crate::io::Conn;
+
+/// How the request's own way to the server stands.
+#[derive(Debug)]
+enum Sending {
+    /// Under way.
+    Running,
+    /// The server has it.
+    Done,
+    /// The server takes no more; it may still have answered.
+    Stopped,
+}
+
+/// A request on its way, and where it stands.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    /// The request.
+    pub(crate) upload: Pipe,
+    sending: Sending,
+    broken: Option<io::Error>,
+    scanner: Scanner,
+    interim: BytesMut,
+    answered: bool,
+}
+
+impl Exchange {
+    /// A request that was not sent yet.
+    pub(crate) fn new(upload: Pipe) -> Self {
+        Self {
+            upload,
+            sending: Sending::Running,
+            broken: None,
+            scanner: Scanner::default(),
+            interim: BytesMut::new(),
+            answered: false,
+        }
+    }
+
+    /// To be sent again over another connection.
+    pub(crate) fn restart(&mut self) {
+        self.sending = Sending::Running;
+        self.broken = None;
+        self.scanner = Scanner::default();
+    }
+
+    /// Whether the server has the whole request.
+    pub(crate) fn is_sent(&self) -> bool {
+        matches!(self.sending, Sending::Done)
+    }
+
+    /// Interim answers that the client did not take yet; they leave before the final one.
+    pub(crate) fn take_interim(&mut self) -> BytesMut {
+        std::mem::take(&mut self.interim)
+    }
+
+    /// Sends the request and waits for the head of the final answer. Interim answers go on to the client, if it can
+    /// understand them. `limit` counts from the end of the request.
+    pub(crate) async fn answer(
+        &mut self,
+        client: &mut Conn,
+        server: &mut Conn,
+        method: &str,
+        limit: Option<Duration>,
+        relay_interim: bool,
+    ) -> Result<Answer, Failure> {
+        let mut timer: Option<Pin<Box<Sleep>>> = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = self.poll_answer(cx, client, server, method, relay_interim) {
+                return Poll::Ready(result);
+            }
+            if let (Some(limit), true) = (limit, self.is_sent()) {
+                let timer = timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+                if timer.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Err(Failure::ServerTimeout));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Sends the answer while the rest of the request, if any, still goes the other way.
+    pub(crate) async fn relay(
+        &mut self,
+        client: &mut Conn,
+        server: &mut Conn,
+        download: &mut Pipe,
+    ) -> Result<(), Failure> {
+        poll_fn(|cx| {
+            if let Err(failure) = self.poll_request(cx, client, server) {
+                return Poll::Ready(Err(failure));
+            }
+            match download.poll(cx, server, client) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+                Poll::Ready(Err(Broken::Sink(_))) => Poll::Ready(Err(Failure::ClientGone)),
+                Poll::Ready(Err(Broken::Source(error))) => Poll::Ready(Err(Failure::ServerCut(error))),
+                Poll::Ready(Err(Broken::Malformed(error))) => Poll::Ready(Err(Failure::ServerMalformed(error))),
+            }
+        })
+        .await
+    }
+
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Conn,
+        server: &mut Conn,
+        method: &str,
+        relay_interim: bool,
+    ) -> Poll<Result<Answer, Failure>> {
+        loop {
+            self.poll_request(cx, client, server)?;
+            match self.scanner.scan(&server.buffer).map_err(Failure::ServerMalformed)? {
+                Found::Head { start: 0, end } => {
+                    let bytes = server.buffer.split_to(end).freeze();
+                    self.scanner = Scanner::default();
+                    let answer = Answer::parse(bytes, method).map_err(Failure::ServerMalformed)?;
+                    if !answer.is_interim() {
+                        return Poll::Ready(Ok(answer));
+                    }
+                    if relay_interim {
+                        relay::interim(&answer, &mut self.interim);
+                    }
+                    if self.interim.len() > MAX_HEAD {
+                        let error = Malformed::Syntax("too many interim answers");
+                        return Poll::Ready(Err(Failure::ServerMalformed(error)));
+                    }
+                    continue;
+                }
+                Found::Head { .. } => {
+                    let error = Malformed::Syntax("empty line before the status line");
+                    return Poll::Ready(Err(Failure::ServerMalformed(error)));
+                }
+                Found::Partial => {}
+            }
+            self.poll_interim(cx, client)?;
+            match server.poll_fill(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.closed(None))),
+                Poll::Ready(Ok(_)) => self.answered = true,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.closed(Some(error)))),
+            }
+        }
+    }
+
+    /// The server closed, or broke, the connection before the end of its head.
+    fn closed(&mut self, error: Option<io::Error>) -> Failure {
+        let error = self.broken.take().or(error);
+        if self.answered { Failure::ServerCut(error) } else { Failure::ServerClosed(error) }
+    }
+
+    fn poll_interim(&mut self, cx: &mut Context<'_>, client: &mut Conn) -> Result<(), Failure> {
+        if self.interim.is_empty() {
+            return Ok(());
+        }
+        while !self.interim.is_empty() {
+            match client.poll_write(cx, &self.interim) {
+                Poll::Ready(Ok(written)) => self.interim.advance(written),
+                Poll::Ready(Err(_)) => return Err(Failure::ClientGone),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        match client.poll_flush(cx) {
+            Poll::Ready(Err(_)) => Err(Failure::ClientGone),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends what there is of the request. When it has been sent, watches whether the client stays.
+    fn poll_request(&mut self, cx: &mut Context<'_>, client: &mut Conn, server: &mut Conn) -> Result<(), Failure> {
+        if matches!(self.sending, Sending::Running) {
+            match self.upload.poll(cx, client, server) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(())) => self.sending = Sending::Done,
+                Poll::Ready(Err(Broken::Sink(error))) => {
+                    self.sending = Sending::Stopped;
+                    self.broken = Some(error);
+                }
+                Poll::Ready(Err(Broken::Source(_))) => return Err(Failure::ClientGone),
+                Poll::Ready(Err(Broken::Malformed(error))) => return Err(Failure::Request(error)),
+            }
+        }
+        poll_presence(cx, client)
+    }
+}
+
+/// Reads ahead what the client sends, within bounds, to notice its end: a client that closes its side, even only for
+/// writing, is taken to have left, as nginx and Go take it.
+pub(crate) fn poll_presence(cx: &mut Context<'_>, client: &mut Conn) -> Result<(), Failure> {
+    while client.buffer.len() < MAX_HEAD {
+        match client.poll_fill(cx) {
+            Poll::Pending => break,
+            Poll::Ready(Ok(1..)) => {}
+            Poll::Ready(_) => return Err(Failure::ClientGone),
+        }
+    }
+    Ok(())
+}

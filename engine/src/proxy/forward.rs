@@ -1,0 +1,234 @@
+//! Sending a request to a server: choosing one, getting a connection, trying again where that is safe.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncWriteExt, copy_bidirectional};
+
+use super::exchange::{Exchange, poll_presence};
+use super::forwarded::Origin;
+use super::pipe::Pipe;
+use super::relay::{self, Rewritten};
+use super::reply::Reply;
+use super::{Client, Done, End};
+use crate::error::{Failure, Retry};
+use crate::http::body::{Incoming, Outgoing};
+use crate::http::head::{Answer, Request};
+use crate::http::{Framing, Malformed};
+use crate::io::Conn;
+use crate::pool::connect::connect;
+use crate::snapshot::table::{Route, Server, Settings};
+
+/// An answer whose head has come, and the connection on which its body follows.
+struct Answered {
+    answer: Answer,
+    server: Arc<Server>,
+    conn: Conn,
+    exchange: Exchange,
+}
+
+impl Client {
+    /// Has a request answered by a server of its route's service.
+    pub(super) async fn forward(
+        &mut self,
+        request: &Request,
+        route: &Route,
+        rewritten: &Rewritten,
+        trusted: bool,
+        settings: &Settings,
+    ) -> Done {
+        let mut is_read = request.framing == Framing::None;
+        let attempt = self.attempt(request, route, rewritten, trusted, settings, &mut is_read).await;
+        let done = match attempt {
+            Ok(answered) if answered.answer.status == 101 => self.tunnel(answered).await,
+            Ok(answered) => self.deliver(request, answered, settings).await,
+            Err(failure) => self.failed(failure, request, is_read).await,
+        };
+        if let Some(failure) = &done.failure {
+            let (peer, status, route) = (self.peer, done.status, &route.id);
+            if failure.is_servers() {
+                tracing::warn!(%peer, route, status, cause = %failure, "exchange failed");
+            } else {
+                tracing::debug!(%peer, route, status, cause = %failure, "exchange failed");
+            }
+        }
+        Done { service: Some(Arc::clone(&route.service)), ..done }
+    }
+
+    /// Tries servers until one has begun its answer, or none is left to try.
+    async fn attempt(
+        &mut self,
+        request: &Request,
+        route: &Route,
+        rewritten: &Rewritten,
+        trusted: bool,
+        settings: &Settings,
+        is_read: &mut bool,
+    ) -> Result<Answered, Failure> {
+        let service = &route.service;
+        if service.servers.is_empty() {
+            return Err(Failure::NoServer);
+        }
+        let method = request.method();
+        let has_body = !matches!(request.framing, Framing::None | Framing::Length(0));
+        // RFC 9110 section 9.2.2
+        let is_idempotent = matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE");
+        let is_repeatable = is_idempotent && !has_body;
+        let mut unreachable: Vec<usize> = Vec::new();
+        let mut index = service.balance.next().ok_or(Failure::NoWeight)?;
+        let mut exchange: Option<Exchange> = None;
+        let mut fresh = false;
+        loop {
+            let server = &service.servers[index];
+            let pooled = if fresh { None } else { self.worker.pools.take(server, !is_repeatable) };
+            let reused = pooled.is_some();
+            let connected = match pooled {
+                Some(conn) => Ok(conn),
+                None => self.connect(server, settings).await,
+            };
+            let mut conn = match connected {
+                Ok(conn) => conn,
+                Err(failure) if failure.retry() == Retry::OtherServer => {
+                    tracing::debug!(server = server.url, cause = %failure, "server cannot be reached");
+                    unreachable.push(index);
+                    index = other(route, &unreachable).ok_or(failure)?;
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
+            let head = || {
+                let identity = self.tls.as_ref().and_then(|tls| tls.identity.as_ref());
+                let (peer, tls) = (self.peer.ip(), self.tls.is_some());
+                let origin = Origin { peer, tls, trusted, identity, server_name: &settings.server_name };
+                relay::request(request, rewritten, route, server, &origin)
+            };
+            let upload = || {
+                let coding = if request.framing == Framing::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
+                Pipe::new(head(), Incoming::new(request.framing), coding)
+            };
+            let mut running = match exchange.take() {
+                None => Exchange::new(upload()),
+                // Nothing of it has left, so that all of it, with what was read of the body, is still there.
+                Some(running) if running.upload.is_untouched() => running,
+                Some(_) => Exchange::new(upload()),
+            };
+            let limit = settings.response_header_timeout;
+            let interim = request.version == crate::http::Version::Http11;
+            let result = running.answer(&mut self.conn, &mut conn, method, limit, interim).await;
+            *is_read = running.upload.is_read();
+            match result {
+                Ok(answer) if answer.status == 101 && (request.upgrade().is_none() || !running.is_sent()) => {
+                    return Err(Failure::ServerMalformed(Malformed::Syntax("101 that was not asked for")));
+                }
+                Ok(answer) => {
+                    return Ok(Answered { answer, server: Arc::clone(server), conn, exchange: running });
+                }
+                Err(failure)
+                    if failure.retry() == Retry::FreshConnection
+                        && reused
+                        && (is_repeatable || running.upload.is_untouched()) =>
+                {
+                    tracing::debug!(server = server.url, cause = %failure, "trying a fresh connection");
+                    running.restart();
+                    exchange = Some(running);
+                    fresh = true;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// Connects to a server, unless the client leaves meanwhile.
+    async fn connect(&mut self, server: &Server, settings: &Settings) -> Result<Conn, Failure> {
+        let connecting = connect(&server.target, settings.dial_timeout);
+        let client = &mut self.conn;
+        let gone = poll_fn(|cx| match poll_presence(cx, client) {
+            Ok(()) => Poll::Pending,
+            Err(failure) => Poll::Ready(failure),
+        });
+        tokio::select! {
+            biased;
+            connected = connecting => connected,
+            failure = gone => Err(failure),
+        }
+    }
+
+    /// Relays an answer.
+    async fn deliver(&mut self, request: &Request, answered: Answered, settings: &Settings) -> Done {
+        let Answered { answer, server, mut conn, mut exchange } = answered;
+        let goes_on = request.keep_alive && exchange.upload.is_read() && !self.gate.is_closed();
+        let delivery = relay::delivery(&answer, request.version, goes_on);
+        let mut head = exchange.take_interim();
+        head.reserve(1024);
+        relay::answer(&answer, request, delivery, &mut head);
+        let mut download = Pipe::new(head, Incoming::new(answer.framing), delivery.coding);
+        let result = exchange.relay(&mut self.conn, &mut conn, &mut download).await;
+        match result {
+            Err(failure) if download.is_untouched() => {
+                let is_read = exchange.upload.is_read();
+                self.failed(failure, request, is_read).await
+            }
+            Err(failure) => Done {
+                status: if matches!(failure, Failure::ClientGone) { failure.status() } else { answer.status },
+                body_bytes: download.body_bytes(),
+                failure: Some(failure),
+                service: None,
+                end: End::Cut,
+            },
+            Ok(()) => {
+                if answer.keep_alive && exchange.is_sent() {
+                    self.worker.pools.put(&server, conn, settings.max_idle_per_server);
+                }
+                let end = match (delivery.keep_alive, exchange.upload.is_read()) {
+                    (true, true) => End::Next,
+                    (_, true) => End::Close,
+                    (_, false) => End::Linger,
+                };
+                Done { status: answer.status, body_bytes: download.body_bytes(), failure: None, service: None, end }
+            }
+        }
+    }
+
+    /// Tells the client that its request failed, before anything else was said.
+    async fn failed(&mut self, failure: Failure, request: &Request, is_read: bool) -> Done {
+        let done = match Reply::failure(&failure) {
+            // A body that is broken, or was not read, leaves a connection on which nothing can be found any more.
+            Some(reply) => self.reply_after(&reply, Some(request), is_read).await,
+            None => Done { status: failure.status(), body_bytes: 0, failure: None, service: None, end: End::Cut },
+        };
+        Done { failure: Some(failure), ..done }
+    }
+
+    /// Relays the change to another protocol, and then bytes in both directions until both sides have ended.
+    async fn tunnel(&mut self, answered: Answered) -> Done {
+        let Answered { answer, mut conn, mut exchange, .. } = answered;
+        let mut head = exchange.take_interim();
+        relay::switching(&answer, &mut head);
+        head.extend_from_slice(&conn.buffer);
+        let early = std::mem::replace(&mut self.conn.buffer, BytesMut::new());
+        conn.rest();
+        let result = async {
+            self.conn.send(&head).await?;
+            conn.send(&early).await?;
+            drop((head, early));
+            copy_bidirectional(&mut self.conn.stream, &mut conn.stream).await
+        }
+        .await;
+        // How a tunnel ends is the two ends' own business.
+        let body_bytes = result.map_or(0, |(_, down)| down);
+        let _ = conn.stream.shutdown().await;
+        Done { status: answer.status, body_bytes, failure: None, service: None, end: End::Close }
+    }
+}
+
+/// Another server of the service than those that could not be reached, at most each one once.
+fn other(route: &Route, unreachable: &[usize]) -> Option<usize> {
+    let service = &route.service;
+    let next = service.balance.next().filter(|index| !unreachable.contains(index));
+    next.or_else(|| {
+        let weighted = |index: &usize| service.identity.get(*index).is_some_and(|server| server.weight > 0);
+        (0..service.servers.len()).find(|index| weighted(index) && !unreachable.contains(index))
+    })
+}

@@ -1,0 +1,247 @@
+//! The way of a request: read its head, decide, send it to a server, relay the answer, count.
+
+pub(crate) mod client;
+mod decide;
+mod exchange;
+mod forward;
+mod forwarded;
+mod pipe;
+mod relay;
+mod reply;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::error::Failure;
+use crate::http::body::Incoming;
+use crate::http::chunked::Decoded;
+use crate::http::head::Request;
+use crate::http::{Framing, Version};
+use crate::io::{Conn, Stream};
+use crate::snapshot::table::{Service, Slot};
+use crate::tls::peer::Identity;
+use crate::tls::server::ServerTls;
+use crate::worker::{Gate, Worker};
+use client::{Next, Reader};
+use decide::Plan;
+use reply::Reply;
+
+/// How long a TLS handshake may take if heads may take any time.
+const HANDSHAKE: Duration = Duration::from_secs(60);
+
+/// A client's connection, from its acceptance to its end.
+struct Client {
+    worker: Rc<Worker>,
+    slot: Slot,
+    gate: Rc<Gate>,
+    peer: SocketAddr,
+    tls: Option<Tls>,
+    conn: Conn,
+    reader: Reader,
+}
+
+/// What a handshake has agreed.
+struct Tls {
+    spoken: Arc<ServerTls>,
+    identity: Option<Identity>,
+}
+
+/// How an exchange ended.
+struct Done {
+    status: u16,
+    body_bytes: u64,
+    failure: Option<Failure>,
+    service: Option<Arc<Service>>,
+    end: End,
+}
+
+/// What becomes of the client's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The next request may come.
+    Next,
+    /// It is closed; everything that was asked was read.
+    Close,
+    /// It is closed although the client may still be sending: what it sends is read for a while, since closing at once
+    /// would reset the connection and the answer could be lost with it.
+    Linger,
+    /// It is cut, so that the client sees that its answer is not complete.
+    Cut,
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(worker: Rc<Worker>, slot: Slot, gate: Rc<Gate>, stream: TcpStream, peer: SocketAddr) {
+    let Some((stream, tls)) = handshake(&worker, slot, &gate, stream).await else { return };
+    let mut client = Client { worker, slot, gate, peer, tls, conn: Conn::new(stream), reader: Reader::default() };
+    let end = loop {
+        match client.turn().await {
+            End::Next => {}
+            end => break end,
+        }
+    };
+    if end != End::Cut {
+        client.reader.close(&mut client.conn, end == End::Linger).await;
+    }
+}
+
+/// Speaks TLS if the entry point does. `None` if the connection is of no use.
+async fn handshake(worker: &Worker, slot: Slot, gate: &Gate, stream: TcpStream) -> Option<(Stream, Option<Tls>)> {
+    let (tls, limit) = {
+        let tables = worker.shared.tables.load();
+        (tables.entry_points.get(&slot)?.tls.clone(), tables.settings.request_header_timeout)
+    };
+    let Some(tls) = tls else { return Some((Stream::Tcp(stream), None)) };
+    let accept = timeout(limit.unwrap_or(HANDSHAKE), tls.acceptor.accept(stream));
+    let accepted = tokio::select! {
+        accepted = accept => accepted,
+        () = gate.closed() => return None,
+    };
+    match accepted {
+        Ok(Ok(stream)) => {
+            let certificates = stream.get_ref().1.peer_certificates();
+            let identity = certificates.and_then(<[_]>::first).map(Identity::of);
+            Some((Stream::Tls(Box::new(stream.into())), Some(Tls { spoken: tls, identity })))
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "TLS handshake with a client failed");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("TLS handshake with a client took too long");
+            None
+        }
+    }
+}
+
+impl Client {
+    /// Serves the next request.
+    async fn turn(&mut self) -> End {
+        let settings = Arc::clone(&self.worker.shared.tables.load().settings);
+        let head = match self.reader.next(&mut self.conn, &self.gate, &settings).await {
+            Next::Head(head) => Ok(head),
+            Next::Failed(failure) => Err(failure),
+            Next::Ended => return End::Close,
+        };
+        drop(settings);
+        let begun = Instant::now();
+        let worker = Rc::clone(&self.worker);
+        let stats = worker.stats();
+        stats.requests_open.add(1);
+        let _open = OpenRequest(&worker);
+        let done = match head {
+            Ok(head) => self.exchange(head).await,
+            Err(failure) => Some(self.refuse(failure, None).await),
+        };
+        let Some(done) = done else { return End::Close };
+        stats.requests.add(1);
+        stats.status(done.status);
+        stats.response_bytes.add(done.body_bytes);
+        stats.duration_ns.add(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        if let Some(entry_point) = worker.shared.tables.load().entry_points.get(&self.slot) {
+            entry_point.stats.request(worker.index);
+        }
+        if let Some(service) = &done.service {
+            service.stats.request(worker.index, done.failure.as_ref().is_some_and(Failure::is_servers));
+        }
+        if let Some(failure) = &done.failure {
+            stats.failure(failure.kind());
+        }
+        done.end
+    }
+
+    /// `None` if the entry point is gone, or asks something else of its clients than when this connection was made.
+    async fn exchange(&mut self, head: Bytes) -> Option<Done> {
+        let request = match Request::parse(head) {
+            Ok(request) => request,
+            Err(error) => return Some(self.refuse(Failure::Request(error), None).await),
+        };
+        let (plan, settings) = {
+            let tables = self.worker.shared.tables.load();
+            let entry_point = tables.entry_points.get(&self.slot)?;
+            let same = match (&self.tls, &entry_point.tls) {
+                (None, None) => true,
+                (Some(tls), Some(now)) => Arc::ptr_eq(&tls.spoken, now) || tls.spoken.client_ca == now.client_ca,
+                _ => false,
+            };
+            if !same {
+                return None;
+            }
+            let identity = self.tls.as_ref().and_then(|tls| tls.identity.as_ref());
+            let draining = self.worker.shared.draining.load(Ordering::Relaxed);
+            let plan = decide::decide(entry_point, &request, self.peer.ip(), identity, draining);
+            (plan, Arc::clone(&tables.settings))
+        };
+        Some(match plan {
+            Err(failure) => self.refuse(failure, Some(&request)).await,
+            Ok(Plan::Reply(reply)) => self.reply(&reply, Some(&request)).await,
+            // In a box, so that idle connections do not hold its room.
+            Ok(Plan::Forward { route, rewritten, trusted }) => {
+                Box::pin(self.forward(&request, &route, &rewritten, trusted, &settings)).await
+            }
+        })
+    }
+
+    /// Tells the client about a failure.
+    async fn refuse(&mut self, failure: Failure, request: Option<&Request>) -> Done {
+        tracing::debug!(peer = %self.peer, status = failure.status(), cause = %failure, "request refused");
+        let done = match Reply::failure(&failure) {
+            Some(reply) => self.reply(&reply, request).await,
+            None => Done { status: failure.status(), body_bytes: 0, failure: None, service: None, end: End::Cut },
+        };
+        Done { failure: Some(failure), ..done }
+    }
+
+    /// Answers a request whose body nobody has begun to read. Without a request the connection is not understood, and
+    /// closed.
+    async fn reply(&mut self, reply: &Reply, request: Option<&Request>) -> Done {
+        let is_read = request.is_some_and(|request| skip_body(request.framing, &mut self.conn));
+        self.reply_after(reply, request, is_read).await
+    }
+
+    /// Answers a request; `is_read` says that its body has left the connection.
+    async fn reply_after(&mut self, reply: &Reply, request: Option<&Request>, is_read: bool) -> Done {
+        let keep_alive = is_read && request.is_some_and(|request| request.keep_alive) && !self.gate.is_closed();
+        let is_head = request.is_some_and(|request| request.method() == "HEAD");
+        let version = request.map_or(Version::Http11, |request| request.version);
+        let sent = self.conn.send(&reply.write(version, keep_alive, is_head)).await;
+        let (failure, end) = match sent {
+            Err(_) => (Some(Failure::ClientGone), End::Cut),
+            Ok(()) if keep_alive => (None, End::Next),
+            Ok(()) if is_read => (None, End::Close),
+            Ok(()) => (None, End::Linger),
+        };
+        Done { status: reply.status, body_bytes: reply.body_bytes(is_head), failure, service: None, end }
+    }
+}
+
+/// Takes a body that is already there as a whole off the buffer. False if it is not, and the connection is of no more
+/// use.
+fn skip_body(framing: Framing, conn: &mut Conn) -> bool {
+    let mut body = Incoming::new(framing);
+    loop {
+        match body.decode(&mut conn.buffer) {
+            Ok(Decoded::End) => return true,
+            Ok(Decoded::Data(length)) => {
+                conn.buffer.advance(length);
+                body.consumed(length);
+            }
+            Ok(Decoded::More) | Err(_) => return false,
+        }
+    }
+}
+
+/// Counts an open request until it is dropped, by a panic too.
+struct OpenRequest<'a>(&'a Worker);
+
+impl Drop for OpenRequest<'_> {
+    fn drop(&mut self) {
+        self.0.stats().requests_open.take_one();
+    }
+}

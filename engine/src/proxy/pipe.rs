@@ -1,0 +1,120 @@
+//! Moving a body from one connection to another, as it comes.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+
+use crate::http::Malformed;
+use crate::http::body::{Incoming, Outgoing};
+use crate::http::chunked::Decoded;
+use crate::io::Conn;
+
+/// Bytes gathered before they are written.
+const GATHER: usize = 16 * 1024;
+/// From this size on, a piece that needs no coding is written from where it was read.
+const DIRECT: usize = 4 * 1024;
+
+/// Why a body did not get through.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// Reading failed, or the source closed too early.
+    Source(Option<io::Error>),
+    /// The source's framing is broken.
+    Malformed(Malformed),
+    /// Writing failed.
+    Sink(io::Error),
+}
+
+/// A body on its way, with the head before it.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    source: Incoming,
+    coding: Outgoing,
+    out: BytesMut,
+    ended: bool,
+    written: u64,
+    body: u64,
+}
+
+impl Pipe {
+    /// `head` leaves first, in one write with what is there of the body.
+    pub(crate) fn new(head: BytesMut, source: Incoming, coding: Outgoing) -> Self {
+        Self { source, coding, out: head, ended: false, written: 0, body: 0 }
+    }
+
+    /// Whether nothing has left.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.written == 0
+    }
+
+    /// Whether the source was read to its end, as far as it can be told without reading.
+    pub(crate) fn is_read(&self) -> bool {
+        self.ended || self.source.is_empty()
+    }
+
+    /// Bytes of the body that went through, without their coding.
+    pub(crate) fn body_bytes(&self) -> u64 {
+        self.body
+    }
+
+    /// Moves what can be moved; ready when everything was written and flushed.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Conn,
+        sink: &mut Conn,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            let direct = self.gather(source).map_err(Broken::Malformed)?;
+            if !self.out.is_empty() {
+                let written = ready!(sink.poll_write(cx, &self.out)).map_err(Broken::Sink)?;
+                self.out.advance(written);
+                self.written += written as u64;
+            } else if direct > 0 {
+                let written = ready!(sink.poll_write(cx, &source.buffer[..direct])).map_err(Broken::Sink)?;
+                source.buffer.advance(written);
+                self.source.consumed(written);
+                self.body += written as u64;
+                self.written += written as u64;
+            } else if self.ended {
+                return sink.poll_flush(cx).map_err(Broken::Sink);
+            } else {
+                // What was said so far is not held back while the source is silent.
+                if let Poll::Ready(Err(error)) = sink.poll_flush(cx) {
+                    return Poll::Ready(Err(Broken::Sink(error)));
+                }
+                match ready!(source.poll_fill(cx)) {
+                    Ok(0) if self.source.close() => {}
+                    Ok(0) => return Poll::Ready(Err(Broken::Source(None))),
+                    Ok(_) => {}
+                    Err(error) => return Poll::Ready(Err(Broken::Source(Some(error)))),
+                }
+            }
+        }
+    }
+
+    /// Takes what was read into what is to be written. Returns how many bytes can be written without being copied.
+    fn gather(&mut self, source: &mut Conn) -> Result<usize, Malformed> {
+        while !self.ended && self.out.len() < GATHER {
+            match self.source.decode(&mut source.buffer)? {
+                Decoded::More => break,
+                Decoded::End => {
+                    self.coding.end(&mut self.out, &self.source);
+                    self.ended = true;
+                }
+                Decoded::Data(length) if self.coding == Outgoing::Plain && length >= DIRECT => {
+                    return Ok(length);
+                }
+                Decoded::Data(length) => {
+                    let length = length.min(GATHER);
+                    self.coding.data(&mut self.out, &source.buffer[..length]);
+                    source.buffer.advance(length);
+                    self.source.consumed(length);
+                    self.body += length as u64;
+                }
+            }
+        }
+        Ok(0)
+    }
+}

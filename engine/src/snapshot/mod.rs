@@ -1,0 +1,210 @@
+//! The snapshot: the document as the agent sends it. Strict: every field is present, nothing unknown is accepted.
+
+pub(crate) mod build;
+pub(crate) mod table;
+pub(crate) mod url;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// The format that this engine understands.
+pub(crate) const FORMAT: u32 = 1;
+
+/// A whole routing configuration.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Snapshot {
+    pub(crate) format: u32,
+    pub(crate) revision: u64,
+    pub(crate) settings: Settings,
+    pub(crate) entry_points: Vec<EntryPoint>,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) services: Vec<Service>,
+    pub(crate) certificates: Vec<Certificate>,
+}
+
+/// What holds for everything. Times are in milliseconds; 0 means none.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    pub(crate) server_name: String,
+    pub(crate) log_level: String,
+    pub(crate) dial_timeout_ms: u64,
+    pub(crate) response_header_timeout_ms: u64,
+    pub(crate) request_header_timeout_ms: u64,
+    pub(crate) idle_timeout_ms: u64,
+    pub(crate) grace_timeout_ms: u64,
+    pub(crate) max_idle_connections_per_server: usize,
+    pub(crate) insecure_skip_verify: bool,
+    pub(crate) root_ca_pem: String,
+}
+
+/// Where clients connect.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EntryPoint {
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) forwarded_headers: ForwardedHeaders,
+    pub(crate) ping: bool,
+    #[serde(deserialize_with = "present")]
+    pub(crate) tls: Option<Tls>,
+}
+
+/// Whose `X-Forwarded-*` headers are believed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ForwardedHeaders {
+    pub(crate) insecure: bool,
+    pub(crate) trusted_ips: Vec<String>,
+}
+
+/// How an entry point speaks TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    pub(crate) certificates: Vec<String>,
+    pub(crate) default_certificate: String,
+    pub(crate) min_version: String,
+    pub(crate) sni_strict: bool,
+    #[serde(deserialize_with = "present")]
+    pub(crate) client_ca: Option<ClientCa>,
+}
+
+/// Whose client certificates are accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClientCa {
+    pub(crate) pem: String,
+    pub(crate) optional: bool,
+}
+
+/// Which requests go to which service.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Route {
+    pub(crate) id: String,
+    pub(crate) entry_points: Vec<String>,
+    #[serde(rename = "priority")]
+    pub(crate) _priority: i64,
+    pub(crate) matchers: Vec<Matcher>,
+    pub(crate) modifiers: Vec<Modifier>,
+    pub(crate) service: String,
+    pub(crate) pass_host_header: bool,
+    pub(crate) client_roles: Vec<String>,
+    pub(crate) forward_client_identity: bool,
+}
+
+/// One condition of a route; all must hold.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Matcher {
+    Host { hosts: Vec<String> },
+    HostRegexp { patterns: Vec<String> },
+    Path { paths: Vec<TextPattern>, redirect_slash: bool },
+    PathPrefix { prefixes: Vec<TextPattern> },
+    Method { methods: Vec<String> },
+    Headers { pairs: Vec<(String, String)> },
+    HeadersRegexp { pairs: Vec<(String, String)> },
+    Query { pairs: Vec<QueryPair> },
+}
+
+/// A text to compare with, or a regular expression to search for.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TextPattern {
+    Exact(String),
+    Regexp(String),
+}
+
+/// A condition on a query parameter. Exactly one of the three is there, which the build checks.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct QueryPair {
+    pub(crate) key: String,
+    pub(crate) exact: Option<String>,
+    pub(crate) regexp: Option<String>,
+    pub(crate) present: Option<bool>,
+}
+
+/// A change of the path.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Modifier {
+    StripPrefixRegex { patterns: Vec<String> },
+    StripPrefix { prefixes: Vec<String> },
+    AddPrefix { prefix: String },
+    ReplacePathRegex { pattern: String, replacement: String },
+    ReplacePath { path: String },
+}
+
+/// Servers that answer alike.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Service {
+    pub(crate) id: String,
+    pub(crate) balancer: String,
+    pub(crate) servers: Vec<Server>,
+}
+
+/// One server.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Server {
+    pub(crate) name: String,
+    pub(crate) url: String,
+    pub(crate) weight: u64,
+}
+
+/// A certificate chain with its key.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Certificate {
+    pub(crate) id: String,
+    pub(crate) chain_pem: String,
+    pub(crate) key_pem: String,
+}
+
+impl std::fmt::Debug for Certificate {
+    /// Without the key: it must not reach a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// One thing that is wrong with a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Problem {
+    /// What kind of object is wrong.
+    pub(crate) kind: Kind,
+    /// Which one; empty for the settings.
+    pub(crate) id: String,
+    /// One sentence.
+    pub(crate) error: String,
+}
+
+/// The kinds of objects in a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    EntryPoint,
+    Route,
+    Service,
+    Certificate,
+    Settings,
+}
+
+/// A field that may be null but not missing.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
+/// Parses a document. The error says where and what.
+pub(crate) fn parse(document: &[u8]) -> Result<Snapshot, String> {
+    let snapshot: Snapshot =
+        serde_json::from_slice(document).map_err(|error| format!("the body is not a snapshot: {error}"))?;
+    if snapshot.format == FORMAT {
+        Ok(snapshot)
+    } else {
+        Err(format!("format {} is not understood, only {FORMAT}", snapshot.format))
+    }
+}

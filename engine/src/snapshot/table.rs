@@ -1,0 +1,142 @@
+//! The tables that requests are served from: a checked snapshot in the form in which it is quick to use.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::balance::Balance;
+use crate::route::Router;
+use crate::route::modify::Modifier;
+use crate::stats::{EntryPointStats, ServiceStats};
+use crate::tls::server::ServerTls;
+
+/// Identifies a listening address as long as it is listened on.
+pub(crate) type Slot = u32;
+
+/// Everything in force. Replaced as a whole.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    /// The snapshot's revision; `None` before the first.
+    pub(crate) revision: Option<u64>,
+    /// What holds for everything.
+    pub(crate) settings: Arc<Settings>,
+    /// Entry points by their listener.
+    pub(crate) entry_points: HashMap<Slot, EntryPoint>,
+    /// The services, for the counters.
+    pub(crate) services: Vec<Arc<Service>>,
+}
+
+/// What holds for everything, in units of the engine.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// What `X-Forwarded-Server` says.
+    pub(crate) server_name: String,
+    /// Which log lines are written.
+    pub(crate) log_level: tracing::level_filters::LevelFilter,
+    /// How long a connection to a server may take.
+    pub(crate) dial_timeout: Option<Duration>,
+    /// How long a server may think, from the end of the request to the head of its answer.
+    pub(crate) response_header_timeout: Option<Duration>,
+    /// How long a client may take for a head, and for a TLS handshake.
+    pub(crate) request_header_timeout: Option<Duration>,
+    /// How long a client's connection may lie idle.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// How long requests may still run after a stop.
+    pub(crate) grace_timeout: Duration,
+    /// Idle connections kept per server and worker.
+    pub(crate) max_idle_per_server: usize,
+}
+
+/// An entry point with its routes.
+#[derive(Debug)]
+pub(crate) struct EntryPoint {
+    /// Its name.
+    pub(crate) name: String,
+    /// Whose forwarded headers are believed.
+    pub(crate) trust: Trust,
+    /// Whether the engine answers `/ping` here.
+    pub(crate) ping: bool,
+    /// TLS, if it is spoken.
+    pub(crate) tls: Option<Arc<ServerTls>>,
+    /// The routes, in order.
+    pub(crate) router: Router,
+    /// The counter.
+    pub(crate) stats: Arc<EntryPointStats>,
+}
+
+/// Whose `X-Forwarded-*` headers are believed.
+#[derive(Debug, Default)]
+pub(crate) struct Trust {
+    /// Everybody's.
+    pub(crate) everybody: bool,
+    /// Those of these peers.
+    pub(crate) networks: Vec<IpNet>,
+}
+
+/// What happens to a request, once its route is found.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// The route's id.
+    pub(crate) id: String,
+    /// Changes of the path, in order.
+    pub(crate) modifiers: Vec<Modifier>,
+    /// Where the request goes.
+    pub(crate) service: Arc<Service>,
+    /// Whether the server is told the client's Host.
+    pub(crate) pass_host_header: bool,
+    /// Organisations that are admitted; empty admits everybody.
+    pub(crate) client_roles: Vec<String>,
+    /// Whether the server is told who the client's certificate names.
+    pub(crate) forward_client_identity: bool,
+}
+
+/// Servers and the order in which they are chosen.
+#[derive(Debug)]
+pub(crate) struct Service {
+    /// The service's id.
+    pub(crate) id: String,
+    /// The servers.
+    pub(crate) servers: Vec<Arc<Server>>,
+    /// Who is next.
+    pub(crate) balance: Balance,
+    /// What identifies `balance` across snapshots.
+    pub(crate) identity: Vec<super::Server>,
+    /// The counters.
+    pub(crate) stats: Arc<ServiceStats>,
+}
+
+/// One server. The same one, with the same id, as long as its URL and the TLS settings stay.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// Names its connections in the pools.
+    pub(crate) id: u64,
+    /// The URL as configured, for logs.
+    pub(crate) url: String,
+    /// Where to connect.
+    pub(crate) target: crate::pool::connect::Target,
+    /// What Host says if the client's is not passed on.
+    pub(crate) host_header: String,
+}
+
+impl Tables {
+    /// Tables of an engine that was not told anything yet.
+    pub(crate) fn empty() -> Self {
+        Self {
+            revision: None,
+            settings: Arc::new(Settings {
+                server_name: String::new(),
+                log_level: tracing::level_filters::LevelFilter::INFO,
+                dial_timeout: None,
+                response_header_timeout: None,
+                request_header_timeout: Some(Duration::from_secs(60)),
+                idle_timeout: None,
+                grace_timeout: Duration::from_secs(10),
+                max_idle_per_server: 0,
+            }),
+            entry_points: HashMap::new(),
+            services: Vec::new(),
+        }
+    }
+}

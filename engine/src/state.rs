@@ -1,0 +1,34 @@
+//! What all threads share.
+
+use std::sync::atomic::AtomicBool;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+
+use crate::snapshot::table::Tables;
+use crate::stats::WorkerStats;
+
+/// What all threads share. Workers only read it, but for their own counters.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// The tables in force.
+    pub(crate) tables: ArcSwap<Tables>,
+    /// The counters, by worker.
+    pub(crate) stats: Box<[WorkerStats]>,
+    /// Whether the engine is stopping.
+    pub(crate) draining: AtomicBool,
+    /// Told whenever a worker that drains has closed a connection.
+    pub(crate) closed: Notify,
+}
+
+impl Shared {
+    /// The state of an engine that was not told anything yet.
+    pub(crate) fn new(workers: usize) -> Self {
+        Self {
+            tables: ArcSwap::from_pointee(Tables::empty()),
+            stats: (0..workers).map(|_| WorkerStats::new()).collect(),
+            draining: AtomicBool::new(false),
+            closed: Notify::new(),
+        }
+    }
+}

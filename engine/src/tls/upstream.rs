@@ -1,0 +1,97 @@
+//! TLS towards servers.
+
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::provider;
+
+/// How servers are verified. Built once for a snapshot.
+#[derive(Debug)]
+pub(crate) struct UpstreamTls {
+    /// The configuration of the connections.
+    pub(crate) config: Arc<ClientConfig>,
+    spec: (String, bool),
+}
+
+impl UpstreamTls {
+    /// Verifies against the certificates in `root_ca_pem`, or the system's if that is empty, or not at all.
+    pub(crate) fn build(root_ca_pem: &str, insecure_skip_verify: bool) -> Result<Self, String> {
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?;
+        let roots = if root_ca_pem.is_empty() {
+            system_roots()
+        } else {
+            super::roots(root_ca_pem).map_err(|error| format!("root_ca_pem: {error}"))?
+        };
+        let builder = if insecure_skip_verify {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification(provider())))
+        } else if roots.is_empty() {
+            builder.with_root_certificates(roots)
+        } else {
+            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
+            builder.with_webpki_verifier(verifier.build().map_err(|error| format!("root_ca_pem: {error}"))?)
+        };
+        let mut config = builder.with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { config: Arc::new(config), spec: (root_ca_pem.to_owned(), insecure_skip_verify) })
+    }
+
+    /// Whether it was built from the same, so that connections can stay.
+    pub(crate) fn is_built_from(&self, root_ca_pem: &str, insecure_skip_verify: bool) -> bool {
+        self.spec.0 == root_ca_pem && self.spec.1 == insecure_skip_verify
+    }
+}
+
+/// The system's trust store. Certificates in it that cannot be used are left out, and so is a store that is not there:
+/// it matters only when an https server is to be verified, which then fails.
+fn system_roots() -> RootCertStore {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    store
+}
+
+/// Accepts any certificate: what `insecure_skip_verify` asks for. Signatures are still checked, so that the peer at
+/// least has the key of what it shows.
+#[derive(Debug)]
+struct NoVerification(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for NoVerification {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,221 @@
+//! Worker threads: each with its own runtime, listeners, upstream connections and counters.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::error::Kind;
+use crate::pool::Pools;
+use crate::proxy;
+use crate::snapshot::table::Slot;
+use crate::state::Shared;
+use crate::stats::WorkerStats;
+
+/// How often idle connections to servers are looked at.
+const SWEEP: Duration = Duration::from_secs(5);
+/// How long nothing is accepted after it failed, for example for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a worker is told.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// To accept connections.
+    Listen(Slot, std::net::TcpListener),
+    /// To accept no more, and to end the connections that were; answered when the listener is closed.
+    Unlisten(Slot, oneshot::Sender<()>),
+    /// Servers may have gone: their idle connections are closed.
+    Sweep,
+    /// To accept no more at all, and to end all connections.
+    Drain,
+}
+
+/// Tells the connections of a listener that they are to end.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    closed: Cell<bool>,
+    notify: Notify,
+}
+
+impl Gate {
+    /// Whether they are to end.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Waits until they are to end.
+    pub(crate) async fn closed(&self) {
+        while !self.is_closed() {
+            self.notify.notified().await;
+        }
+    }
+
+    fn close(&self) {
+        self.closed.set(true);
+        self.notify.notify_waiters();
+    }
+}
+
+/// A worker's own state.
+pub(crate) struct Worker {
+    /// Which one it is.
+    pub(crate) index: usize,
+    /// What all share.
+    pub(crate) shared: Arc<Shared>,
+    /// Its idle connections to servers.
+    pub(crate) pools: Pools,
+    listeners: RefCell<HashMap<Slot, Listening>>,
+}
+
+struct Listening {
+    gate: Rc<Gate>,
+    closed: oneshot::Receiver<()>,
+}
+
+impl Worker {
+    /// Its counters.
+    pub(crate) fn stats(&self) -> &WorkerStats {
+        &self.shared.stats[self.index]
+    }
+}
+
+/// Starts a worker's thread. It runs until the sender of its orders is dropped.
+pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<mpsc::UnboundedSender<Order>> {
+    let (orders, receiver) = mpsc::unbounded_channel();
+    let (started, is_started) = std::sync::mpsc::sync_channel(1);
+    std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let built = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+        let (result, runtime) = match built {
+            Ok(runtime) => (Ok(()), Some(runtime)),
+            Err(error) => (Err(error), None),
+        };
+        // The thread that started this one waits for it.
+        let _ = started.send(result);
+        if let Some(runtime) = runtime {
+            let running = AssertUnwindSafe(|| runtime.block_on(run(index, shared, receiver)));
+            if std::panic::catch_unwind(running).is_err() {
+                // Whoever supervises the engine starts a whole one; one without this worker would drop connections.
+                std::process::exit(1);
+            }
+        }
+    })?;
+    is_started.recv().map_err(io::Error::other)??;
+    Ok(orders)
+}
+
+async fn run(index: usize, shared: Arc<Shared>, mut orders: mpsc::UnboundedReceiver<Order>) {
+    let worker = Rc::new(Worker { index, shared, pools: Pools::default(), listeners: RefCell::default() });
+    let mut tick = tokio::time::interval(SWEEP);
+    loop {
+        let order = tokio::select! {
+            order = orders.recv() => order,
+            _ = tick.tick() => Some(Order::Sweep),
+        };
+        match order {
+            None => return,
+            Some(Order::Listen(slot, listener)) => listen(&worker, slot, listener),
+            Some(Order::Unlisten(slot, done)) => {
+                let removed = worker.listeners.borrow_mut().remove(&slot);
+                if let Some(listening) = removed {
+                    listening.gate.close();
+                    // Its end of the channel is dropped with the listener.
+                    let _ = listening.closed.await;
+                }
+                let _ = done.send(());
+            }
+            Some(Order::Sweep) => {
+                let alive: HashSet<u64> = {
+                    let tables = worker.shared.tables.load();
+                    tables.services.iter().flat_map(|service| &service.servers).map(|server| server.id).collect()
+                };
+                worker.pools.sweep(&alive);
+            }
+            Some(Order::Drain) => {
+                for (_, listening) in worker.listeners.borrow_mut().drain() {
+                    listening.gate.close();
+                }
+                worker.shared.closed.notify_one();
+            }
+        }
+    }
+}
+
+fn listen(worker: &Rc<Worker>, slot: Slot, listener: std::net::TcpListener) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "a worker cannot listen");
+            return;
+        }
+    };
+    let (open, closed) = oneshot::channel();
+    let gate = Rc::new(Gate::default());
+    worker.listeners.borrow_mut().insert(slot, Listening { gate: Rc::clone(&gate), closed });
+    tokio::task::spawn_local(accept(Rc::clone(worker), slot, gate, listener, open));
+}
+
+async fn accept(worker: Rc<Worker>, slot: Slot, gate: Rc<Gate>, listener: TcpListener, _open: oneshot::Sender<()>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = gate.closed() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => spawn(&worker, slot, &gate, stream, peer),
+            // The client has left the queue already.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::error!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    // Who is in the queue has been promised an answer by the kernel; closing it would reset them.
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    while let Poll::Ready(Ok((stream, peer))) = listener.poll_accept(&mut cx) {
+        spawn(&worker, slot, &gate, stream, peer);
+    }
+}
+
+fn spawn(worker: &Rc<Worker>, slot: Slot, gate: &Rc<Gate>, stream: TcpStream, peer: SocketAddr) {
+    let stats = worker.stats();
+    stats.accepted.add(1);
+    stats.open.add(1);
+    let open = OpenConnection(Rc::clone(worker));
+    let serving = proxy::serve(Rc::clone(worker), slot, Rc::clone(gate), stream, peer);
+    tokio::task::spawn_local(async move {
+        let worker = &open.0;
+        let mut serving = std::pin::pin!(serving);
+        let caught =
+            std::future::poll_fn(|cx| match std::panic::catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
+                Err(_) => Poll::Ready(Err(())),
+            });
+        if caught.await.is_err() {
+            worker.stats().panicked.add(1);
+            worker.stats().failure(Kind::Internal);
+        }
+    });
+}
+
+/// Counts an open connection until it is dropped.
+struct OpenConnection(Rc<Worker>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.stats().open.take_one();
+        if self.0.shared.draining.load(Ordering::Relaxed) {
+            self.0.shared.closed.notify_one();
+        }
+    }
+}

@@ -1,0 +1,91 @@
+"""The real engine, told what to do through its control socket."""
+
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.support import BIN, ROOT
+from tests.support.process import Process
+from tests.support.wait import wait_for
+
+Json = dict[str, Any]
+
+
+def engine_binary() -> Path:
+    """$TRAEFIKEE_ENGINE, or what `make build` made."""
+    named = os.environ.get("TRAEFIKEE_ENGINE")
+    places = [Path(named)] if named else [BIN / "traefikee-engine", ROOT / "engine/target/release/traefikee-engine"]
+    for place in places:
+        if place.exists():
+            return place
+    raise RuntimeError(f"no engine at {', '.join(map(str, places))}; next step: make build")
+
+
+class EngineProcess:
+    """An engine in a folder of its own."""
+
+    def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
+        self.control_socket = folder / "control.sock"
+        self._options = options
+        self._process: Process | None = None
+        self.control = httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(self.control_socket)), base_url="http://engine", timeout=20
+        )
+
+    @property
+    def process(self) -> Process:
+        """The running process."""
+        assert self._process is not None, "the engine was not started"
+        return self._process
+
+    def start(self) -> None:
+        """Start it, and wait until it answers. After a kill: start it again."""
+        if self._process is not None:
+            self._process.cleanup()
+        self._process = Process([engine_binary(), "--control", self.control_socket, *self._options], name="engine")
+        wait_for(self._answers, "the engine answers on its control socket")
+
+    def _answers(self) -> bool:
+        if not self.process.running:
+            raise RuntimeError(f"the engine ended: {self.process.tail()}")
+        # httpx leaves the socket of a failed connection open, which is a warning, which is an error.
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(str(self.control_socket))
+        return bool(self.status()["pid"] == self.process.pid)
+
+    def put(self, snapshot: Json) -> httpx.Response:
+        """PUT /snapshot, whatever the answer."""
+        return self.control.put("/snapshot", json=snapshot)
+
+    def apply(self, snapshot: Json) -> None:
+        """PUT /snapshot, which must succeed."""
+        answer = self.put(snapshot)
+        assert answer.status_code == httpx.codes.OK, answer.text
+        assert answer.json() == {"revision": snapshot["revision"]}
+
+    def check(self, snapshot: Json) -> list[Json]:
+        """POST /check: the problems."""
+        answer = self.control.post("/check", json=snapshot)
+        assert answer.status_code == httpx.codes.OK, answer.text
+        problems: list[Json] = answer.json()["problems"]
+        return problems
+
+    def status(self) -> Json:
+        """GET /status."""
+        answer: Json = self.control.get("/status").raise_for_status().json()
+        return answer
+
+    def counters(self) -> Json:
+        """GET /counters."""
+        answer: Json = self.control.get("/counters").raise_for_status().json()
+        return answer
+
+    def cleanup(self) -> None:
+        """Kill it in any case."""
+        self.control.close()
+        if self._process is not None:
+            self._process.cleanup()

@@ -1,0 +1,114 @@
+"""Snapshots (docs/internals/snapshot.md) with every field that a test does not care about filled in."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def entry_point(
+    address: str,
+    name: str = "http",
+    *,
+    tls: Json | None = None,
+    ping: bool = False,
+    insecure: bool = True,
+    trusted_ips: Sequence[str] = (),
+) -> Json:
+    """An entry point; forwarded headers are believed by default, as in Traefik 1.7."""
+    return {
+        "name": name,
+        "address": address,
+        "forwarded_headers": {"insecure": insecure, "trusted_ips": list(trusted_ips)},
+        "ping": ping,
+        "tls": tls,
+    }
+
+
+def tls(
+    default: str | None = None,
+    certificates: Sequence[str] = (),
+    *,
+    min_version: str = "1.2",
+    sni_strict: bool = False,
+    client_ca: str = "",
+    client_optional: bool = False,
+) -> Json:
+    """The TLS part of an entry point; certificates by id, the CA as PEM."""
+    return {
+        "certificates": list(certificates),
+        "default_certificate": default,
+        "min_version": min_version,
+        "sni_strict": sni_strict,
+        "client_ca": {"pem": client_ca, "optional": client_optional} if client_ca else None,
+    }
+
+
+def route(
+    matchers: Iterable[Json] = (),
+    service: str = "origin",
+    *,
+    modifiers: Iterable[Json] = (),
+    id: str = "test/route",  # noqa: A002 - the snapshot's own word
+    entry_points: Sequence[str] = ("http",),
+    pass_host_header: bool = True,
+    client_roles: Sequence[str] = (),
+    forward_client_identity: bool = False,
+) -> Json:
+    """A route; without matchers it matches everything."""
+    return {
+        "id": id,
+        "entry_points": list(entry_points),
+        "priority": 0,
+        "matchers": list(matchers),
+        "modifiers": list(modifiers),
+        "service": service,
+        "pass_host_header": pass_host_header,
+        "client_roles": list(client_roles),
+        "forward_client_identity": forward_client_identity,
+    }
+
+
+def service(*servers: str | tuple[str, int], id: str = "origin") -> Json:  # noqa: A002 - the snapshot's own word
+    """A service of servers given as URL or (URL, weight)."""
+    pairs = [(server, 1) if isinstance(server, str) else server for server in servers]
+    return {
+        "id": id,
+        "balancer": "wrr",
+        "servers": [
+            {"name": f"server{number}", "url": url, "weight": weight} for number, (url, weight) in enumerate(pairs, 1)
+        ],
+    }
+
+
+def snapshot(
+    entry_points: Sequence[Json],
+    routes: Sequence[Json],
+    services: Sequence[Json],
+    *,
+    certificates: Sequence[Json] = (),
+    revision: int = 1,
+    **settings: Any,
+) -> Json:
+    """A whole snapshot; further keywords change its settings."""
+    return {
+        "format": 1,
+        "revision": revision,
+        "settings": {
+            "server_name": "engine-under-test",
+            "log_level": "debug",
+            "dial_timeout_ms": 2_000,
+            "response_header_timeout_ms": 0,
+            "request_header_timeout_ms": 60_000,
+            "idle_timeout_ms": 180_000,
+            "grace_timeout_ms": 10_000,
+            "max_idle_connections_per_server": 200,
+            "insecure_skip_verify": False,
+            "root_ca_pem": "",
+            **settings,
+        },
+        "entry_points": list(entry_points),
+        "routes": list(routes),
+        "services": list(services),
+        "certificates": list(certificates),
+    }
