@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::listen;
@@ -33,8 +34,16 @@ pub(crate) enum Refused {
 #[derive(Debug)]
 struct Listener {
     slot: Slot,
-    local: SocketAddr,
+    shown: Listening,
+}
+
+/// What `/status` shows of an entry point that is bound.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct Listening {
     entry_point: String,
+    address: SocketAddr,
+    tls: bool,
+    ping: bool,
 }
 
 /// Puts snapshots in force, one after the other.
@@ -63,9 +72,8 @@ impl Applier {
     }
 
     /// Entry points and where they listen, by name.
-    pub(crate) fn listeners(&self) -> Vec<(String, SocketAddr)> {
-        let mut list: Vec<_> =
-            self.listeners.values().map(|listener| (listener.entry_point.clone(), listener.local)).collect();
+    pub(crate) fn listeners(&self) -> Vec<Listening> {
+        let mut list: Vec<_> = self.listeners.values().map(|listener| listener.shown.clone()).collect();
         list.sort();
         list
     }
@@ -114,7 +122,8 @@ impl Applier {
         entry_points: &[(SocketAddr, EntryPoint)],
     ) -> Result<HashMap<String, Vec<std::net::TcpListener>>, Vec<Problem>> {
         let wanted: HashSet<String> = entry_points.iter().map(|(address, it)| key(*address, it)).collect();
-        let mut going = self.listeners.iter().filter(|(key, _)| !wanted.contains(*key)).map(|(_, it)| it.local.port());
+        let mut going =
+            self.listeners.iter().filter(|(key, _)| !wanted.contains(*key)).map(|(_, it)| it.shown.address.port());
         let mut bound = HashMap::new();
         let mut problems = Vec::new();
         for (address, entry_point) in entry_points {
@@ -145,7 +154,7 @@ impl Applier {
         for (address, entry_point) in built.entry_points {
             let key = key(address, &entry_point);
             let (slot, local) = match self.listeners.remove(&key) {
-                Some(listener) => (listener.slot, listener.local),
+                Some(listener) => (listener.slot, listener.shown.address),
                 None => {
                     let slot = self.next_slot;
                     self.next_slot += 1;
@@ -157,7 +166,13 @@ impl Applier {
             };
             let stats = Arc::clone(&entry_point.stats);
             self.entry_point_stats.insert(entry_point.name.clone(), stats);
-            listeners.insert(key, Listener { slot, local, entry_point: entry_point.name.clone() });
+            let shown = Listening {
+                entry_point: entry_point.name.clone(),
+                address: local,
+                tls: entry_point.tls.is_some(),
+                ping: entry_point.ping,
+            };
+            listeners.insert(key, Listener { slot, shown });
             entry_points.insert(slot, entry_point);
         }
         let closed = std::mem::replace(&mut self.listeners, listeners);

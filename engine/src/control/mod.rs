@@ -201,10 +201,6 @@ impl Control {
     async fn status(&self) -> Value {
         let draining = self.shared.draining.load(Ordering::Relaxed);
         let listeners = if draining { Vec::new() } else { self.applier.lock().await.listeners() };
-        let listeners: Vec<Value> = listeners
-            .into_iter()
-            .map(|(entry_point, address)| json!({"entry_point": entry_point, "address": address.to_string()}))
-            .collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),

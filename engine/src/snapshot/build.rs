@@ -21,7 +21,7 @@ use crate::route::matcher::{Matcher, Pattern, QueryTest};
 use crate::route::modify::{self, Modifier};
 use crate::stats::{EntryPointStats, ServiceStats};
 use crate::tls::server::{Identified, ServerTls, identified};
-use crate::tls::upstream::UpstreamTls;
+use crate::tls::upstream::{self, UpstreamTls};
 
 /// Largest compiled regular expression, in bytes.
 const MAX_REGEX: usize = 1 << 20;
@@ -54,7 +54,7 @@ pub(crate) struct Built {
 pub(crate) fn build(snapshot: &Snapshot, kept: &Kept<'_>) -> Result<Built, Vec<Problem>> {
     let mut problems = Problems::default();
     let settings = problems.of(Kind::Settings, "", settings(&snapshot.settings));
-    let upstream_tls = problems.of(Kind::Settings, "", upstream_tls(&snapshot.settings, kept));
+    let upstream_tls = problems.of(Kind::Settings, "", upstream_tls(snapshot, kept));
 
     let mut certificates = HashMap::new();
     for certificate in &snapshot.certificates {
@@ -185,11 +185,16 @@ fn settings(settings: &super::Settings) -> Result<Settings, String> {
     })
 }
 
-fn upstream_tls(settings: &super::Settings, kept: &Kept<'_>) -> Result<Arc<UpstreamTls>, String> {
-    let (roots, insecure) = (&settings.root_ca_pem, settings.insecure_skip_verify);
+fn upstream_tls(snapshot: &Snapshot, kept: &Kept<'_>) -> Result<Arc<UpstreamTls>, String> {
+    let servers = snapshot.services.iter().flat_map(|service| &service.servers);
+    let spec = upstream::Spec {
+        root_ca_pem: snapshot.settings.root_ca_pem.clone(),
+        insecure_skip_verify: snapshot.settings.insecure_skip_verify,
+        used: servers.into_iter().any(|server| server.url.starts_with("https:")),
+    };
     match kept.upstream_tls {
-        Some(tls) if tls.is_built_from(roots, insecure) => Ok(Arc::clone(tls)),
-        _ => UpstreamTls::build(roots, insecure).map(Arc::new),
+        Some(tls) if tls.serves(&spec) => Ok(Arc::clone(tls)),
+        _ => UpstreamTls::build(spec).map(Arc::new),
     }
 }
 

@@ -15,21 +15,33 @@ use super::provider;
 pub(crate) struct UpstreamTls {
     /// The configuration of the connections.
     pub(crate) config: Arc<ClientConfig>,
-    spec: (String, bool),
+    spec: Spec,
+}
+
+/// What it is built from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Spec {
+    /// The authorities, or nothing for the system's.
+    pub(crate) root_ca_pem: String,
+    /// Whether nothing is verified at all.
+    pub(crate) insecure_skip_verify: bool,
+    /// Whether any server is spoken to over TLS. Without, the system's store, some megabytes, is not loaded.
+    pub(crate) used: bool,
 }
 
 impl UpstreamTls {
     /// Verifies against the certificates in `root_ca_pem`, or the system's if that is empty, or not at all.
-    pub(crate) fn build(root_ca_pem: &str, insecure_skip_verify: bool) -> Result<Self, String> {
+    pub(crate) fn build(spec: Spec) -> Result<Self, String> {
+        let Spec { root_ca_pem, insecure_skip_verify, used } = &spec;
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
         let roots = if root_ca_pem.is_empty() {
-            system_roots()
+            if *used && !insecure_skip_verify { system_roots() } else { RootCertStore::empty() }
         } else {
             super::roots(root_ca_pem).map_err(|error| format!("root_ca_pem: {error}"))?
         };
-        let builder = if insecure_skip_verify {
+        let builder = if *insecure_skip_verify {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification(provider())))
         } else if roots.is_empty() {
             builder.with_root_certificates(roots)
@@ -39,12 +51,14 @@ impl UpstreamTls {
         };
         let mut config = builder.with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), spec: (root_ca_pem.to_owned(), insecure_skip_verify) })
+        Ok(Self { config: Arc::new(config), spec })
     }
 
-    /// Whether it was built from the same, so that connections can stay.
-    pub(crate) fn is_built_from(&self, root_ca_pem: &str, insecure_skip_verify: bool) -> bool {
-        self.spec.0 == root_ca_pem && self.spec.1 == insecure_skip_verify
+    /// Whether it serves for `spec`, so that connections can stay.
+    pub(crate) fn serves(&self, spec: &Spec) -> bool {
+        self.spec.root_ca_pem == spec.root_ca_pem
+            && self.spec.insecure_skip_verify == spec.insecure_skip_verify
+            && (self.spec.used || !spec.used)
     }
 }
 
