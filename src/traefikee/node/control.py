@@ -168,7 +168,9 @@ class ControlNode:
 
     async def _start_engine(self, tasks: asyncio.TaskGroup) -> None:
         argv = engines.command(engines.find(), self.statedir.engine_socket, log_format="json", die_with_parent=True)
-        self._engine_child = Child("engine", argv, self.statedir.path, on_restart=self._engine_again)
+        self._engine_child = Child(
+            "engine", argv, self.statedir.path, environment=engines.environment(), on_restart=self._engine_again
+        )
         await self._engine_child.start()
         tasks.create_task(self._engine_child.supervise(), name="engine")
         self._engine_version = str((await self.engine.wait_until_it_answers(ENGINE_START))["version"])

@@ -134,7 +134,11 @@ class DataNode:
         argv = engines.command(engines.find(), socket, log_format=log_format, die_with_parent=False)
         # A session of its own, and the agent's standard error: it is to outlive the agent.
         self._process = subprocess.Popen(  # noqa: ASYNC220
-            argv, cwd=self._statedir.path, stdin=subprocess.DEVNULL, start_new_session=True
+            argv,
+            cwd=self._statedir.path,
+            env=engines.environment(),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
         self._engine_version = str((await self._engine.wait_until_it_answers(ENGINE_START))["version"])
 

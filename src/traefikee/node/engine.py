@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -145,6 +146,11 @@ def find() -> str:
             kind="engine",
         )
     return found
+
+
+def environment() -> dict[str, str]:
+    """Return the engine's environment: its allocator takes memory as it is used, 7 MB instead of 19 at rest."""
+    return {"MIMALLOC_ARENA_EAGER_COMMIT": "0", **os.environ}
 
 
 def command(binary: str, socket: Path, *, log_format: str, die_with_parent: bool) -> list[str]:

@@ -8,7 +8,7 @@ import json
 import signal
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from traefikee import log
@@ -35,6 +35,7 @@ class Child:
         argv: Sequence[str],
         cwd: Path,
         *,
+        environment: Mapping[str, str] | None = None,
         quiet: bool = False,
         on_end: Callable[[Child], None] | None = None,
         on_restart: Callable[[], Awaitable[None]] | None = None,
@@ -42,6 +43,7 @@ class Child:
         self.name = name
         self.argv = list(argv)
         self._cwd = cwd
+        self._environment = environment
         self._quiet = quiet
         self._on_end = on_end
         self._on_restart = on_restart
@@ -65,6 +67,7 @@ class Child:
             self._process = await asyncio.create_subprocess_exec(
                 *self.argv,
                 cwd=self._cwd,
+                env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
