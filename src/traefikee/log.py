@@ -34,7 +34,6 @@ def configure(log_format: str = "text", level: str = "info", stream: TextIO | No
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(file=out),
-        cache_logger_on_first_use=True,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -20,8 +20,6 @@ _STATUS = {Source.CLIENT: 403, Source.PEER: 503, Source.US: 500}
 _KIND_STATUS = {"invalid": 400, "unknown": 404, "superseded": 404, "configuration": 422, "name": 409, "address": 409}
 
 _log = log.get("api")
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 def error_body(error: TraefikeeError) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from traefikee.api.control import node_json
 from traefikee.cluster.mirror import Mirror
 from traefikee.config.dynamic import to_api
 from traefikee.errors import TraefikeeError
-from traefikee.node.publishing import SnapshotStore, load_runtime
+from traefikee.node.publishing import Runtime, SnapshotStore
 from traefikee.node.statedir import Identity
 
 CODENAME = "maroilles"
@@ -78,9 +78,7 @@ class Dashboard:
             return {}
         if self._providers[0] != pointer.runtime:
             document = await self._snapshots.read(pointer.runtime, pointer.runtime_parts)
-            deployment = self._mirror.state.deployment
-            defaults = deployment.configuration.default_entry_points if deployment else ()
-            content = {name: to_api(one, defaults) for name, one in load_runtime(document).items()}
+            content = {name: to_api(one) for name, one in Runtime.load(document).effective.items()}
             self._providers = (pointer.runtime, content)
         return self._providers[1]
 

@@ -14,7 +14,6 @@ import os
 from enum import StrEnum
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -178,24 +177,6 @@ def issue_for_new_key(
     key = new_key()
     chain = issue(authority, new_request(key), identity=identity, role=role, hosts=hosts)
     return CertificatePair(chain_pem=chain, key_pem=key_to_pem(key))
-
-
-def was_issued_by(ca_pem: str, certificate_pem: str) -> bool:
-    """Tell whether the certificate carries the CA's signature."""
-    try:
-        _load(certificate_pem, "the certificate").verify_directly_issued_by(_load(ca_pem, "the CA certificate"))
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
-
-
-def common_name(certificate_pem: str) -> str:
-    """Return the certificate's CN.
-
-    :raises RefusedError: if the text is not a PEM certificate.
-    """
-    attributes = _load(certificate_pem, "the certificate").subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(attributes[0].value) if attributes else ""
 
 
 def serial(certificate_pem: str) -> str:

@@ -296,7 +296,6 @@ class _Builder:
             self.problem(f"{parent}.cert", reason)
         tls = ClientTLS(
             ca=self._authorities(f"{parent}.ca", [texts["ca"]] if texts["ca"] else []),
-            ca_optional=self.switches.get(f"{parent}.caOptional", False),
             cert=cert,
             key=key,
             insecure_skip_verify=self.switches.get(f"{parent}.insecureSkipVerify", False),

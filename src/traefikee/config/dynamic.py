@@ -5,7 +5,6 @@ Field names are those of Traefik 1.7 in snake case; its own spelling (``passHost
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field
@@ -78,20 +77,16 @@ class DynamicConfiguration(_DynamicModel):
     tls: dict[str, TLSCertificate] = Field(default_factory=dict)
 
 
-def to_api(config: DynamicConfiguration, default_entry_points: Sequence[str] = ()) -> dict[str, Any]:
+def to_api(config: DynamicConfiguration) -> dict[str, Any]:
     """Return the JSON object that Traefik 1.7's API shows for one provider (``GET /api/providers/<name>``).
 
     Names are sorted, zero values are left out except for those that 1.7 always shows, and certificates never appear.
-
-    :param default_entry_points: shown for frontends that name no entry points.
     """
     shown: dict[str, Any] = {}
     if config.backends:
         shown["backends"] = {name: _backend(config.backends[name]) for name in sorted(config.backends)}
     if config.frontends:
-        shown["frontends"] = {
-            name: _frontend(config.frontends[name], default_entry_points) for name in sorted(config.frontends)
-        }
+        shown["frontends"] = {name: _frontend(config.frontends[name]) for name in sorted(config.frontends)}
     return shown
 
 
@@ -105,11 +100,10 @@ def _backend(backend: Backend) -> dict[str, Any]:
     return shown
 
 
-def _frontend(frontend: Frontend, default_entry_points: Sequence[str]) -> dict[str, Any]:
+def _frontend(frontend: Frontend) -> dict[str, Any]:
     shown: dict[str, Any] = {}
-    entry_points = frontend.entry_points or default_entry_points
-    if entry_points:
-        shown["entryPoints"] = list(entry_points)
+    if frontend.entry_points:
+        shown["entryPoints"] = list(frontend.entry_points)
     shown["backend"] = frontend.backend
     if frontend.routes:
         shown["routes"] = {name: {"rule": route.rule} for name, route in sorted(frontend.routes.items())}

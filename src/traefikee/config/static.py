@@ -84,7 +84,6 @@ class ClientTLS(Model):
     secret_fields: ClassVar[frozenset[str]] = frozenset({"key"})
 
     ca: str = ""
-    ca_optional: bool = False
     cert: str = ""
     key: str = ""
     insecure_skip_verify: bool = False

@@ -245,7 +245,7 @@ class DataNode:
         if not digest or digest in (current, self._refused_digest):
             return
         document = await asyncio.to_thread(zlib.decompress, await peer.fetch(f"/v1/snapshots/{digest}"))
-        wanted = SavedSnapshot(digest=digest, snapshot=await asyncio.to_thread(Snapshot.model_validate_json, document))
+        wanted = SavedSnapshot(digest=digest, snapshot=await asyncio.to_thread(Snapshot.from_json, document))
         if await self._apply(wanted):
             self._saved = wanted
             content = await asyncio.to_thread(wanted.model_dump_json)

@@ -6,9 +6,9 @@ import asyncio
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping
+from typing import Self
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from traefikee.cluster import state
 from traefikee.cluster.state import Pointer
@@ -104,18 +104,30 @@ class SnapshotStore:
         return b"".join(found)
 
 
-def dump_runtime(configurations: Mapping[str, DynamicConfiguration]) -> bytes:
-    """Return the stored form of the dynamic configurations, by provider."""
-    content = {name: one.model_dump(mode="json", by_alias=True) for name, one in sorted(configurations.items())}
-    return json.dumps(content, sort_keys=True).encode()
+class Runtime(BaseModel):
+    """The dynamic configurations behind a snapshot, by provider.
 
-
-def load_runtime(document: bytes) -> dict[str, DynamicConfiguration]:
-    """Undo :func:`dump_runtime`.
-
-    :raises UnreachableError: if another version of this program wrote something that cannot be read.
+    :ivar heard: what the providers said: the next leader begins with it.
+    :ivar effective: what of it is in force: what the API shows. Without certificates.
     """
-    try:
-        return {name: DynamicConfiguration.model_validate(raw) for name, raw in json.loads(document).items()}
-    except (ValueError, ValidationError) as error:
-        raise UnreachableError(f"the stored dynamic configuration cannot be read: {error}", kind="store") from error
+
+    model_config = ConfigDict(frozen=True)
+
+    heard: dict[str, DynamicConfiguration]
+    effective: dict[str, DynamicConfiguration]
+
+    def stored(self) -> bytes:
+        """Return the form that the store keeps (JSON, the same for equal content)."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True).encode()
+
+    @classmethod
+    def load(cls, document: bytes) -> Self:
+        """Undo :meth:`stored`.
+
+        :raises UnreachableError: if another version of this program wrote something that cannot be read.
+        """
+        try:
+            return cls.model_validate_json(document)
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]["msg"]
+            raise UnreachableError(f"the stored dynamic configuration cannot be read: {first}", kind="store") from error

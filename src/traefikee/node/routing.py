@@ -18,7 +18,7 @@ from traefikee.config.certificates import CertificatePair
 from traefikee.config.dynamic import DynamicConfiguration
 from traefikee.errors import TraefikeeError, UnreachableError
 from traefikee.node.engine import Engine, Problem
-from traefikee.node.publishing import DeposedError, SnapshotStore, dump_runtime, load_runtime
+from traefikee.node.publishing import DeposedError, Runtime, SnapshotStore
 from traefikee.node.retry import PAUSE, insist
 from traefikee.providers.base import Emitted, Failed, Provider
 from traefikee.providers.consul import ConsulProvider
@@ -89,7 +89,7 @@ class Routing:
             return
         try:
             document = await self._snapshots.read(pointer.runtime, pointer.runtime_parts)
-            known = load_runtime(document)
+            known = Runtime.load(document).heard
         except UnreachableError as error:
             _log.warning("the last configuration of the providers cannot be read", reason=str(error))
             return
@@ -158,8 +158,11 @@ class Routing:
             revision += 1
             document = await asyncio.to_thread(compiled.snapshot.model_copy(update={"revision": revision}).to_json)
         digest, parts = await self._snapshots.write(document, self._fence)
-        runtime = dump_runtime({name: one.configuration for name, one in emitted.items()})
-        runtime_digest, runtime_parts = await self._snapshots.write(runtime, self._fence)
+        runtime = Runtime(
+            heard={name: one.configuration for name, one in emitted.items()},
+            effective={name: one.model_copy(update={"tls": {}}) for name, one in compiled.effective.items()},
+        )
+        runtime_digest, runtime_parts = await self._snapshots.write(runtime.stored(), self._fence)
         errors = tuple(one for provider in emitted.values() for one in provider.errors) + compiled.errors
         pointer = Pointer(
             revision=revision,

@@ -26,7 +26,6 @@ class Child:
 
     :param quiet: its warnings are of interest only to who debugs it.
     :ivar last_lines: the newest lines of its output, for an error message.
-    :ivar restarts: how often it was started again.
     """
 
     def __init__(
@@ -50,7 +49,6 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._log = log.get(name)
         self.last_lines: deque[str] = deque(maxlen=KEPT_LINES)
-        self.restarts = 0
         self.stopping = False
 
     @property
@@ -94,7 +92,6 @@ class Child:
             self._log.error("ended unexpectedly; starting it again", code=self.exit_code, pause=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
-            self.restarts += 1
             await self.start()
             if self._on_restart:
                 await self._on_restart()

@@ -145,7 +145,7 @@ def _read_file(path: str) -> bytes:
 
 
 def client_context(tls: ClientTLS) -> ssl.SSLContext:
-    """Return the TLS context for the options ``tls.{ca,caOptional,cert,key,insecureSkipVerify}`` of a provider."""
+    """Return the TLS context for the options ``tls.{ca,cert,key,insecureSkipVerify}`` of a provider."""
     context = ssl.create_default_context(cadata=tls.ca or None)
     if tls.insecure_skip_verify:
         context.check_hostname = False

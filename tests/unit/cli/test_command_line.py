@@ -1,11 +1,12 @@
 """Go's flag conventions, environment names, errors and exit codes of both commands."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+import structlog
 
 from traefikee.cli import deploy as deploying
 from traefikee.cli import main
@@ -17,7 +18,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
+def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
     """Run a command line; returns exit code, standard output and standard error."""
 
     def call(*words: str, command: click.Group = traefikee) -> tuple[int, str, str]:
@@ -26,7 +27,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
         streams = capsys.readouterr()
         return int(ended.value.code or 0), streams.out, streams.err
 
-    return call
+    yield call
+    # A node's command sets up the log for its process, with the streams of this test.
+    structlog.reset_defaults()
 
 
 @pytest.fixture

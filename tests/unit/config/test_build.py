@@ -61,7 +61,6 @@ def test_consul_options() -> None:
         "--consul.username=u",
         "--consul.password=geheim",
         "--consul.tls.ca=ca.example.crt",
-        "--consul.tls.caOptional",
         "--consul.tls.cert=a.example.crt",
         "--consul.tls.key=a.example.key",
     ).consul
@@ -70,7 +69,6 @@ def test_consul_options() -> None:
     assert (consul.watch, consul.prefix, consul.username, consul.password) == (False, "my/prefix", "u", "geheim")
     assert consul.tls == ClientTLS(
         ca=read_file("ca.example.crt").decode(),
-        ca_optional=True,
         cert=read_file("a.example.crt").decode(),
         key=read_file("a.example.key").decode(),
     )

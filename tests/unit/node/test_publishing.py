@@ -2,11 +2,13 @@
 
 import zlib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, Route, Server, TLSCertificate
-from traefikee.node.publishing import PART_BYTES, dump_runtime, load_runtime, pack, part_key
+from traefikee.errors import UnreachableError
+from traefikee.node.publishing import PART_BYTES, Runtime, pack, part_key
 
 
 @given(st.binary(max_size=2000))
@@ -35,4 +37,10 @@ def test_the_providers_configurations_survive() -> None:
         backends={"b": Backend(servers={"s": Server(url="http://s", weight=3)})},
         tls={"t": TLSCertificate(entry_points=("https",), cert_file="C", key_file="K")},
     )
-    assert load_runtime(dump_runtime({"consul": configuration})) == {"consul": configuration}
+    runtime = Runtime(heard={"consul": configuration}, effective={})
+    assert Runtime.load(runtime.stored()) == runtime
+
+
+def test_what_cannot_be_read_is_an_error() -> None:
+    with pytest.raises(UnreachableError, match="stored dynamic configuration cannot be read"):
+        Runtime.load(b'{"heard": 1}')
