@@ -32,7 +32,7 @@ def test_json_round_trip() -> None:
 
 
 def test_the_apis_shape() -> None:
-    shown = to_api(CONFIGURATION, ["http", "https"])
+    shown = to_api(CONFIGURATION)
     assert json.loads(json.dumps(shown)) == {
         "backends": {
             "a": {"loadBalancer": {"method": "wrr"}},
@@ -47,7 +47,7 @@ def test_the_apis_shape() -> None:
                 "priority": 3,
                 "basicAuth": None,
             },
-            "f2": {"entryPoints": ["http", "https"], "backend": "b", "priority": 0, "basicAuth": None},
+            "f2": {"backend": "b", "priority": 0, "basicAuth": None},
         },
     }
     assert list(shown["frontends"]) == ["f1", "f2"]
