@@ -100,7 +100,7 @@ async def _check(engine: Engine, admission: Admission, configuration: StaticConf
     compiled = compile_snapshot(configuration, {}, revision=0, default_certificate=pair)
     problems = await engine.check(compiled.snapshot.to_json())
     if problems:
-        words = "; ".join(f"{problem.kind.replace('_', ' ')} {problem.id}: {problem.error}" for problem in problems)
+        words = "; ".join(problem.sentence() for problem in problems)
         raise RefusedError(f"the configuration cannot be used: {words}", kind="configuration")
 
 

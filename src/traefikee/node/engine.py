@@ -28,6 +28,10 @@ class Problem(BaseModel):
     id: str
     error: str
 
+    def sentence(self) -> str:
+        """Return one line for a reader, such as ``entry point http: 0.0.0.0:80: address already in use``."""
+        return f"{self.kind.replace('_', ' ')} {self.id}: {self.error}"
+
 
 class SnapshotRefusedError(TraefikeeError):
     """The engine refused a snapshot whole; the one before stays in force.
@@ -36,7 +40,7 @@ class SnapshotRefusedError(TraefikeeError):
     """
 
     def __init__(self, error: str, problems: tuple[Problem, ...]) -> None:
-        words = "; ".join(f"{problem.kind} {problem.id}: {problem.error}" for problem in problems) or error
+        words = "; ".join(problem.sentence() for problem in problems) or error
         super().__init__(words, kind="snapshot")
         self.problems = problems
 

@@ -216,7 +216,7 @@ class Routing:
             if len(own) < len(problems) or own.keys() <= rejected.keys():
                 break
             rejected |= own
-        raise TraefikeeError("; ".join(f"{one.kind} {one.id}: {one.error}" for one in problems), kind="snapshot")
+        raise TraefikeeError("; ".join(one.sentence() for one in problems), kind="snapshot")
 
     async def _publish_failure(self, before: Pointer | None, failure: str) -> None:
         _log.error("the deployment cannot be compiled; the snapshot before stays", reason=failure)

@@ -1,0 +1,193 @@
+"""The store against a real etcd: what the cluster leans on."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartProcess
+from tests.support.wait import wait_for
+from traefikee.cluster import etcd
+from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.state import LEADER, PHASE, STATE, Phase
+from traefikee.cluster.store import CompactedError, Compare, Delete, Put, Store, StoreRefusedError
+from traefikee.errors import UnreachableError
+
+Body = Callable[[Store], Awaitable[None]]
+DEADLINE = 20.0
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: sockets are in it."""
+    with tempfile.TemporaryDirectory(prefix="etcd-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def socket(folder: Path, start_process: StartProcess) -> Path:
+    """The client socket of an etcd of its own."""
+    argv = [
+        etcd.find(),
+        "--data-dir=data",
+        "--listen-client-urls=unix://client:0",
+        "--advertise-client-urls=unix://client:0",
+        "--listen-peer-urls=unix://peer:0",
+        "--log-level=error",
+    ]
+    start_process(argv, cwd=folder, env={"PATH": os.environ["PATH"]}, name="etcd")
+    path = folder / etcd.CLIENT_SOCKET
+    wait_for(path.exists, "etcd's socket")
+    return path
+
+
+@asynccontextmanager
+async def opened(socket: Path) -> AsyncIterator[Store]:
+    async with asyncio.timeout(DEADLINE), Store(socket) as store:
+        while True:
+            try:
+                await store.get("ready")
+                break
+            except UnreachableError:
+                await asyncio.sleep(0.05)
+        yield store
+
+
+def in_store(socket: Path, body: Body) -> None:
+    """Run a coroutine with the store, with a deadline."""
+
+    async def run() -> None:
+        async with opened(socket) as store:
+            await body(store)
+
+    asyncio.run(run())
+
+
+def test_a_transaction_happens_whole_or_not_at_all(socket: Path) -> None:
+    async def body(store: Store) -> None:
+        assert await store.get("/a") is None
+        assert await store.transact([Compare.absent("/a")], [Put("/a", b"1"), Put("/b", b"2")])
+        assert await store.transact([Compare.absent("/a")], [Put("/b", b"3")]) is None
+        found = await store.get("/a")
+        assert found is not None
+        assert await store.transact([Compare.unchanged("/a", found.mod_revision)], [Put("/a", b"4")])
+        assert await store.transact([Compare.unchanged("/a", found.mod_revision)], [Put("/a", b"5")]) is None
+        _, keys = await store.read_prefix("/")
+        assert [(one.key, one.value) for one in keys] == [("/a", b"4"), ("/b", b"2")]
+        assert (await store.list_keys("/"))[1] == ["/a", "/b"]
+
+    in_store(socket, body)
+
+
+def test_a_deposed_leader_s_writes_fail(socket: Path) -> None:
+    async def body(store: Store) -> None:
+        await store.transact([], [Put(LEADER, b"one")])
+        first = await store.get(LEADER)
+        assert first is not None
+        fence = Compare.same_creation(LEADER, first.create_revision)
+        assert await store.transact([fence], [Put("/x", b"1")])
+        await store.transact([], [Delete(LEADER)])
+        await store.transact([], [Put(LEADER, b"one")])
+        assert await store.transact([fence], [Put("/x", b"2")]) is None
+
+    in_store(socket, body)
+
+
+def test_a_prefix_ends_where_it_should(socket: Path) -> None:
+    async def body(store: Store) -> None:
+        await store.transact([], [Put("/a/1", b""), Put("/a0", b""), Put("/b", b"")])
+        assert (await store.list_keys("/a/"))[1] == ["/a/1"]
+        await store.transact([], [Delete("/a", prefix=True)])
+        assert (await store.list_keys("/"))[1] == ["/b"]
+
+    in_store(socket, body)
+
+
+def test_a_lease_takes_its_keys_with_it(socket: Path) -> None:
+    async def body(store: Store) -> None:
+        lease = await store.grant(60)
+        await store.transact([], [Put("/alive", b"1", lease)])
+        found = await store.get("/alive")
+        assert found is not None
+        assert found.lease == lease
+        assert await store.keep_alive(lease)
+        await store.revoke(lease)
+        assert await store.get("/alive") is None
+        assert not await store.keep_alive(lease)
+        await store.revoke(lease)
+
+    in_store(socket, body)
+
+
+def test_a_watch_tells_what_happened_since_a_revision(socket: Path) -> None:
+    async def body(store: Store) -> None:
+        revision, _ = await store.read_prefix("/")
+        await store.transact([], [Put("/k", b"1"), Put("/other/k", b"1")])
+        await store.transact([], [Delete("/k")])
+        seen = []
+        async for changes in store.watch("/k", revision + 1):
+            seen += [(change.key, change.now.value if change.now else None) for change in changes.changes]
+            if len(seen) == 2:
+                break
+        assert seen == [("/k", b"1"), ("/k", None)]
+
+    in_store(socket, body)
+
+
+def test_a_watch_from_a_revision_that_is_gone_says_so(socket: Path) -> None:
+    async def body(store: Store) -> None:
+        for number in range(5):
+            last = await store.transact([], [Put("/k", str(number).encode())])
+        await store._post("/v3/kv/compaction", {"revision": str(last)})
+        with pytest.raises(CompactedError):
+            async for _ in store.watch("/k", 2):
+                pass
+
+    in_store(socket, body)
+
+
+def test_a_mirror_follows(socket: Path) -> None:
+    async def body(store: Store) -> None:
+        mirror = Mirror(store)
+        running = asyncio.create_task(mirror.run())
+        try:
+            await store.transact([], [Put(PHASE, Phase.FORMED.encode()), Put("/elsewhere", b"")])
+            seen = await mirror.wait_for(lambda state: state.phase is Phase.FORMED)
+            assert set(seen.keys) == {PHASE}
+            await store.transact([], [Delete(STATE, prefix=True)])
+            await mirror.wait_for(lambda state: not state.keys)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    in_store(socket, body)
+
+
+def test_what_etcd_refuses_is_an_error_with_its_words(socket: Path) -> None:
+    async def body(store: Store) -> None:
+        (member,) = await store.members()
+        assert not member.is_learner
+        learner, members = await store.add_learner("https://127.0.0.1:1")
+        assert learner.is_learner
+        assert len(members) == 2
+        with pytest.raises(StoreRefusedError, match="too many learner members"):
+            await store.add_learner("https://127.0.0.1:2")
+        with pytest.raises(StoreRefusedError, match="in sync with leader"):
+            await store.promote(learner.id)
+        await store.remove_member(learner.id)
+        assert len(await store.members()) == 1
+
+    in_store(socket, body)
+
+
+def test_nobody_there(folder: Path) -> None:
+    async def run() -> None:
+        async with Store(folder / "none") as store:
+            with pytest.raises(UnreachableError, match="etcd does not answer"):
+                await store.get("/")
+
+    asyncio.run(run())
