@@ -15,7 +15,7 @@ ARGS ?=
 
 ENGINE_SOURCES := engine/Cargo.toml engine/Cargo.lock $(shell find engine/src -name '*.rs' 2>/dev/null)
 COMMAND_SOURCES := $(wildcard packaging/wheel/scripts/*)
-TYPED := tests/conftest.py tests/support tests/engine
+TYPED := tests scripts/local_cluster.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -50,6 +50,10 @@ $(VENV)/.built: $(ENGINE_SOURCES) $(COMMAND_SOURCES) pyproject.toml $(VENV)/.dep
 .PHONY: demo
 demo: build #? start a whole cluster on this machine and show it at work (KEEP=1: leave it running)
 	$(BIN)/python scripts/demo
+
+.PHONY: measure
+measure: build #? how long changes and failovers take here, and how much memory (docs/measurements.md)
+	$(BIN)/python scripts/measure
 
 .PHONY: test
 test: cargo-test pytest #? every test: the engine's own, then the Python ones with real processes

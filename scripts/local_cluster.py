@@ -136,7 +136,7 @@ class LocalCluster:
 
     def leader(self, name: str = "") -> str:
         """The leader's name, as a control node (the first one by default) sees it."""
-        return next(node["name"] for node in self.nodes(name or FIRST) if node["leader"])
+        return next(str(node["name"]) for node in self.nodes(name or FIRST) if node["leader"])
 
     @property
     def credentials(self) -> Path:
@@ -232,7 +232,7 @@ def get(address: str, host: str, path: str = "/") -> tuple[int, dict[str, Any]]:
 
 def header(seen: dict[str, Any], name: str) -> str:
     """A header that the origin has seen."""
-    return next(value for key, value in seen["headers"] if key.lower() == name)
+    return next(str(value) for key, value in seen["headers"] if key.lower() == name)
 
 
 @contextlib.contextmanager

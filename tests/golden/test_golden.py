@@ -65,7 +65,8 @@ def brief(snapshot: Snapshot) -> dict[str, Any]:
     assert document.pop("format") == 1
     usual = json.loads(Settings().model_dump_json())
     settings = {name: value for name, value in document.pop("settings").items() if value != usual[name]}
-    return readable({"settings": settings} | document if settings else document)
+    shown: dict[str, Any] = readable({"settings": settings} | document if settings else document)
+    return shown
 
 
 def sentences(errors: tuple[ObjectError, ...]) -> list[str]:

@@ -28,7 +28,8 @@ def errors(pairs: dict[str, str]) -> list[str]:
 
 def test_the_smallest_useful_tree() -> None:
     result = decoded(GOOD)
-    assert result.errors == result.notes == ()
+    assert result.errors == ()
+    assert result.notes == ()
     assert result.configuration.frontends == {"f1": GOOD_FRONTEND}
     assert result.configuration.backends["b1"].servers == {"s1": Server(url="http://10.0.0.1", weight=1)}
 
