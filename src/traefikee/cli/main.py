@@ -300,9 +300,15 @@ class _state_dir:  # noqa: N801
 
 
 def _name(options: dict[str, Any]) -> str:
+    import re
     import socket
 
-    return str(options["name"]) or socket.gethostname()
+    from traefikee.cluster.admission import NAME_PATTERN
+
+    name = str(options["name"]) or socket.gethostname()
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise UsageError(f'"{name}" cannot be the name of a node', "give it a host name of its own with --name")
+    return name
 
 
 def _address(flag: str, text: str, *, needs_host: bool) -> str:

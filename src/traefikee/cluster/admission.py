@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from traefikee import __version__, log
 from traefikee.cluster import etcd, pki, state, tokens
@@ -17,6 +17,7 @@ from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.pki import Role
 from traefikee.cluster.state import ClusterInfo, ClusterState, NodeRecord, Phase, Report, Secrets
 from traefikee.cluster.store import Compare, Delete, Put, Store, StoreMember, StoreRefusedError
+from traefikee.config.addresses import split_address
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
 from traefikee.node.statedir import new_id
@@ -26,6 +27,8 @@ JOIN_LEASE = 6
 CATCH_UP_DEADLINE = 120.0
 """Seconds that a learner may take to catch up before its join is rolled back."""
 RETRY = 0.25
+NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
+"""What a node may be called: a host name, or something like one."""
 
 _log = log.get("admission")
 
@@ -36,11 +39,18 @@ class JoinRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     role: Role
-    name: str = Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
+    name: str = Field(max_length=253, pattern=NAME_PATTERN)
     advertise: str = ""
     request_pem: str
     secret: str = Field(default="", repr=False)
     """The token's secret; not needed with a certificate of this cluster."""
+
+    @field_validator("advertise")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if value:
+            split_address(value)
+        return value
 
 
 class JoinAnswer(BaseModel):

@@ -56,6 +56,10 @@ async def bootstrap(statedir: StateDir, asked: NewCluster, options: ControlOptio
     stopping = stop_on_signals()
     if identity is not None:
         # Killed or restarted: its cluster may be formed by now, or still wait for the others.
+        _log.info(
+            "this node has made its cluster before: it comes back, and the options for a new one are not looked at",
+            cluster=identity.cluster_id,
+        )
         await _stay(statedir, identity, options, stopping, asked.timeout if identity.ephemeral else None)
         return
     _check_programs()
