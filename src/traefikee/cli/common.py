@@ -65,6 +65,15 @@ class Group(click.Group):
         formatter.write(f'Use "{name} <command> --help" for help on any command.\n')
         self.format_commands(ctx, formatter)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; an unknown one is an error with a suggestion."""
+        if args and self.get_command(ctx, args[0].lower()) is None and not args[0].startswith("-"):
+            hint = did_you_mean(args[0], self.commands, mark='"')
+            raise click.UsageError(f'unknown command "{args[0]}"{hint}', ctx)
+        return super().resolve_command(ctx, args)
+
     def main(  # type: ignore[override]
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:

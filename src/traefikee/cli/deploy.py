@@ -32,9 +32,23 @@ class DeployCommand(Command):
         ctx.obj = []
         try:
             return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            build_static([(error.option_name.lstrip("-"), None)], _read_file)
+        except click.NoSuchOption:
+            # Not only this one: everything that is wrong is told at once.
+            own = {name.lstrip("-").lower() for param in self.params for name in param.opts if param.expose_value}
+            build_static([(name, value) for name, value in _pairs(args) if name.lower() not in own], _read_file)
             raise
+
+
+def _pairs(args: Sequence[str]) -> list[tuple[str, str | None]]:
+    """Read a command line as names and values without knowing its options."""
+    pairs: list[tuple[str, str | None]] = []
+    for arg in args:
+        if arg.startswith("-") and len(arg) > 1:
+            name, equals, value = arg.lstrip("-").partition("=")
+            pairs.append((name, value if equals else None))
+        elif pairs and pairs[-1][1] is None:
+            pairs[-1] = (pairs[-1][0], arg)
+    return pairs
 
 
 class StaticOption(click.Option):

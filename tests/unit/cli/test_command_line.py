@@ -109,7 +109,7 @@ def test_names_of_environment_variables() -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["list-node"], "no such command 'list-node'"),
+        (["list-node"], 'unknown command "list-node"; did you mean "list-nodes"?'),
         (["list-nodes", "--detials"], "unknown option --detials; did you mean --details?"),
         (["bootstrap", "--controlNode=3"], "unknown option --controlnode; did you mean --controlNodes?"),
         (["bootstrap"], "--licensekey is missing"),
@@ -138,8 +138,12 @@ def test_a_wrong_command_line_is_one_error_with_exit_code_2(
 
 
 def test_all_problems_of_a_configuration_are_told_at_once(run: Run) -> None:
-    _, _, err = run("deploy", "--entryPoints=Name:a", "--logLevel=LOUD", "--consul.watch=maybe")
-    assert len(err.strip().splitlines()) >= 3, err
+    _, _, err = run(
+        "deploy", "--entryPoints=Name:a", "--acme.email", "x", "--logLevel", "LOUD", "--api=maybe", "--bogus"
+    )
+    for part in ("Address", "--acme.email", "--logLevel", "--api", "--bogus"):
+        assert part in err
+    assert len(err.strip().splitlines()) == 5, err
 
 
 def test_nobody_on_the_socket(run: Run, tmp_path: Path) -> None:
