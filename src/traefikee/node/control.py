@@ -270,7 +270,10 @@ class ControlNode:
             addresses = tuple(one for one in seen.control_addresses if one != self.identity.advertise)
             if addresses and addresses != peers:
                 peers = addresses
-                self.statedir.save_peers(peers)
+                try:
+                    self.statedir.save_peers(peers)
+                except TraefikeeError as error:
+                    _log.error("a restart would begin with older addresses", reason=str(error))
             dashboard = self.options.dashboard if seen.dashboard else None
             if dashboard != self._wanted_dashboard:
                 self._wanted_dashboard = dashboard

@@ -10,7 +10,7 @@ import contextlib
 import random
 import subprocess
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,13 +197,16 @@ class DataNode:
         try:
             await self._engine.apply(await asyncio.to_thread(local.to_json))
         except SnapshotRefusedError as error:
-            self._refused, self._refused_digest = (revision, error.cause), wanted.digest
-            _log.error("the engine refuses the snapshot; the one before stays", revision=revision, reason=error.cause)
-            self._changed.set()
+            self._refuse(revision, wanted.digest, error.cause)
             return False
         self._applied, self._refused, self._refused_digest = revision, None, ""
         self._changed.set()
         return True
+
+    def _refuse(self, revision: int, digest: str, reason: str) -> None:
+        self._refused, self._refused_digest = (revision, reason), digest
+        _log.error("a snapshot is refused; the one before stays", revision=revision, reason=reason)
+        self._changed.set()
 
     async def _follow(self) -> None:
         """Hold a stream to one control node; when it breaks, take another one."""
@@ -218,7 +221,9 @@ class DataNode:
                                 _log.info("connected to the control plane", through=address)
                                 self._changed.set()
                             await self._hear(peer, event)
-                except UnreachableError as error:
+                except ClusterAbortedError:
+                    raise
+                except TraefikeeError as error:
                     reason = str(error.cause)
                 else:
                     reason = f"{address} ended the stream"
@@ -239,18 +244,31 @@ class DataNode:
         peers = [str(one) for one in event.get("peers", ())]
         if peers and peers != self._peers:
             self._peers = peers
-            self._statedir.save_peers(peers)
+            self._remember(lambda: self._statedir.save_peers(peers))
         digest = str(event.get("snapshot", ""))
         current = self._saved.digest if self._saved is not None and self._applied is not None else ""
         if not digest or digest in (current, self._refused_digest):
             return
-        document = await asyncio.to_thread(zlib.decompress, await peer.fetch(f"/v1/snapshots/{digest}"))
-        wanted = SavedSnapshot(digest=digest, snapshot=await asyncio.to_thread(Snapshot.from_json, document))
+        compressed = await peer.fetch(f"/v1/snapshots/{digest}")
+        try:
+            document = await asyncio.to_thread(zlib.decompress, compressed)
+            wanted = SavedSnapshot(digest=digest, snapshot=await asyncio.to_thread(Snapshot.from_json, document))
+        except (zlib.error, ValidationError) as error:
+            reason = f"it cannot be read; is this node of another version? ({str(error).splitlines()[0]})"
+            self._refuse(int(event.get("revision", 0)), digest, reason)
+            return
         if await self._apply(wanted):
             self._saved = wanted
-            content = await asyncio.to_thread(wanted.model_dump_json)
-            self._statedir.write(SAVED, content.encode())
             _log.info("snapshot applied", revision=wanted.snapshot.revision, routes=len(wanted.snapshot.routes))
+            content = await asyncio.to_thread(wanted.model_dump_json)
+            self._remember(lambda: self._statedir.write(SAVED, content.encode()))
+
+    def _remember(self, write: Callable[[], None]) -> None:
+        """Write something that only the next start needs: a full disk must not disturb this one."""
+        try:
+            write()
+        except TraefikeeError as error:
+            _log.error("a restart would begin with an older state", reason=str(error))
 
     # --- reports ---
 

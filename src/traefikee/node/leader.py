@@ -10,7 +10,7 @@ from traefikee.cluster import membership, state
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.membership import Forget
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.state import ClusterState, Phase
+from traefikee.cluster.state import ClusterState, Deployment, Phase
 from traefikee.cluster.store import Compare, Put, Store, StoreRefusedError
 from traefikee.errors import UnreachableError
 from traefikee.node.engine import Engine
@@ -19,6 +19,7 @@ from traefikee.node.retry import insist
 from traefikee.node.routing import Routing
 
 CLEAN_EVERY = 1.0
+ROUTING_PAUSE = 3.0
 
 _log = log.get("leader")
 
@@ -85,8 +86,6 @@ class Leader:
         number = 0
         try:
             async for seen in self._mirror.states():
-                if running is not None and running.done():
-                    running.result()
                 if seen.deployment is None or seen.deployment.number == number:
                     continue
                 if running is not None:
@@ -94,26 +93,24 @@ class Leader:
                     await asyncio.gather(running, return_exceptions=True)
                 number = seen.deployment.number
                 _log.info("deployment in force", number=number, by=seen.deployment.by)
-                routing = Routing(
-                    self._store,
-                    self._mirror,
-                    self._snapshots,
-                    self._engine,
-                    seen.deployment,
-                    fence,
-                    self._admission.secrets,
-                )
-                running = asyncio.create_task(routing.run(), name="routing of a deployment")
-                running.add_done_callback(_log_failure)
+                running = asyncio.create_task(self._keep_routing(seen.deployment, fence), name="routing")
         finally:
             if running is not None:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
 
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        if isinstance(error, DeposedError):
-            _log.info("routing ended", reason=str(error))
-        else:
-            _log.error("routing failed", exc_info=error)
+    async def _keep_routing(self, deployment: Deployment, fence: Compare) -> None:
+        """Run one deployment's routing; a defect in it must cost neither the cluster its leader nor its snapshot."""
+        deposed = False
+        while not deposed:
+            routing = Routing(
+                self._store, self._mirror, self._snapshots, self._engine, deployment, fence, self._admission.secrets
+            )
+            try:
+                await routing.run()
+            except* DeposedError as error:
+                _log.info("routing ended", reason=str(error.exceptions[0]))
+                deposed = True
+            except* Exception:  # noqa: BLE001 - whatever it is, it is logged whole
+                _log.exception("routing failed; what is published stays, and it is started again", pause=ROUTING_PAUSE)
+                await asyncio.sleep(ROUTING_PAUSE)
