@@ -217,6 +217,7 @@ async def _leave(node: ControlNode) -> None:
         record = me.record.model_copy(update={"left": True})
         await insist(lambda: node.store.transact([], [Put(state.NODES + identity.id, record.stored())]))
     await node.presence.end()
+    node.expect_store_to_end()
     until = time.monotonic() + LEAVE_DEADLINE
     while time.monotonic() < until:
         try:

@@ -238,6 +238,11 @@ class ControlNode:
             raise CleanedAwayError
         etcd.remove_stale_sockets(self.statedir.etcd)
 
+    def expect_store_to_end(self) -> None:
+        """Take the end of the etcd child for what it is when this node leaves: etcd ends once it is removed."""
+        if self._etcd_child is not None:
+            self._etcd_child.stopping = True
+
     async def wait_for_store(self, *, alone: bool = False) -> None:
         """Wait until the store answers, telling what is waited for.
 
