@@ -68,6 +68,8 @@ async def bootstrap(statedir: StateDir, asked: NewCluster, options: ControlOptio
     node = ControlNode(statedir, making.identity, options)
     try:
         await node.run(making.enter, making.duties if asked.ephemeral else None, stopping)
+    except CleanedAwayError:
+        await _stay(statedir, making.identity, options, stopping, None)
     except TraefikeeError as error:
         if error.kind == "aborted" or statedir.load_identity() is None:
             forget_cluster(statedir, asked.credentials)
