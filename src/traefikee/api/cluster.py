@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from traefikee.api.answers import error_body, lines, on_error, on_missing, read_body
 from traefikee.cluster import state
-from traefikee.cluster.admission import Admission, JoinRequest
+from traefikee.cluster.admission import Admission, JoinRequest, MemberRequest
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.pki import Role
 from traefikee.cluster.state import ClusterState, Report
@@ -122,11 +122,12 @@ class Cluster:
         """
         _, _, admission, _ = self._ready()
         identity = admit_only(request, Role.CONTROL)
+        body: MemberRequest = await read_body(request, MemberRequest)
         steps: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
 
         async def work() -> None:
             try:
-                await admission.bring_into_store(identity, steps.put_nowait)
+                await admission.bring_into_store(identity, steps.put_nowait, started=body.started)
             except TraefikeeError as error:
                 steps.put_nowait(error_body(error))
 

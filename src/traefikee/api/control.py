@@ -56,6 +56,7 @@ class ControlAPI:
         self._engine = engine
         self._admission = admission
         self._has_quorum = has_quorum
+        self._came_up = False
 
     def app(self) -> Starlette:
         """Return the application."""
@@ -73,7 +74,9 @@ class ControlAPI:
 
     def _state(self) -> tuple[ClusterState, ClusterInfo]:
         seen = self._mirror.state
-        if seen.info is None:
+        me = seen.node(self._identity.id)
+        self._came_up = self._came_up or (me is not None and me.ready)
+        if seen.info is None or not self._came_up:
             raise UnreachableError(
                 f"{self._identity.name!r} has not joined the cluster's store yet",
                 "try again in a moment",

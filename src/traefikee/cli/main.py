@@ -303,10 +303,10 @@ def _name(options: dict[str, Any]) -> str:
     import re
     import socket
 
-    from traefikee.cluster.admission import NAME_PATTERN
+    from traefikee.cluster.admission import NAME_LIMIT, NAME_PATTERN
 
     name = str(options["name"]) or socket.gethostname()
-    if not re.fullmatch(NAME_PATTERN, name):
+    if not re.fullmatch(NAME_PATTERN, name) or len(name) > NAME_LIMIT:
         raise UsageError(f'"{name}" cannot be the name of a node', "give it a host name of its own with --name")
     return name
 

@@ -29,6 +29,7 @@ CATCH_UP_DEADLINE = 120.0
 RETRY = 0.25
 NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 """What a node may be called: a host name, or something like one."""
+NAME_LIMIT = 253
 
 _log = log.get("admission")
 
@@ -39,7 +40,7 @@ class JoinRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     role: Role
-    name: str = Field(max_length=253, pattern=NAME_PATTERN)
+    name: str = Field(max_length=NAME_LIMIT, pattern=NAME_PATTERN)
     advertise: str = ""
     request_pem: str
     secret: str = Field(default="", repr=False)
@@ -63,6 +64,15 @@ class JoinAnswer(BaseModel):
     certificate_pem: str
     peers: list[str]
     cluster_key: str = Field(default="", repr=False)
+
+
+class MemberRequest(BaseModel):
+    """What a control node says when it wants to be brought into etcd (``POST /v1/members``)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    started: bool
+    """Whether its etcd runs already, as the member that the membership has at its address."""
 
 
 class Admission:
@@ -121,14 +131,22 @@ class Admission:
     async def _record(self, record: NodeRecord) -> None:
         name_key = state.NAMES + record.name
         holder = await self._store.get(name_key)
-        if holder is not None and holder.value.decode() != record.id:
-            raise RefusedError(
-                f"the name {record.name!r} is taken", "give this node another one with --name", kind="name"
-            )
         compare = Compare.unchanged(name_key, holder.mod_revision) if holder else Compare.absent(name_key)
-        done = await self._store.transact(
-            [compare], [Put(name_key, record.id.encode()), Put(state.NODES + record.id, record.stored())]
-        )
+        operations: list[Put | Delete] = [
+            Put(name_key, record.id.encode()),
+            Put(state.NODES + record.id, record.stored()),
+        ]
+        if holder is not None and holder.value.decode() != record.id:
+            before = holder.value.decode()
+            conflict = name_conflict(self._mirror.state, record.name, record.id)
+            if conflict or self._mirror.state.node(before) is None:
+                raise RefusedError(
+                    conflict or f"the name {record.name!r} is taken",
+                    "give this node another one with --name",
+                    kind="name",
+                )
+            operations.append(Delete(state.NODES + before))
+        done = await self._store.transact([compare], operations)
         if done is None:
             raise RefusedError(
                 f"the name {record.name!r} was taken by another node at this moment",
@@ -149,12 +167,13 @@ class Admission:
 
     # --- etcd's membership ---
 
-    async def bring_into_store(self, identity: str, tell: Callable[[dict[str, Any]], None]) -> None:
+    async def bring_into_store(self, identity: str, tell: Callable[[dict[str, Any]], None], *, started: bool) -> None:
         """Add a control node to etcd as a learner and promote it once it has caught up; roll back if it fails.
 
-        One newcomer at a time: the others wait in line. Safe to repeat: a learner that another control node had
-        added for the same newcomer is taken on.
+        One newcomer at a time: the others wait in line. Safe to repeat, through another control node too.
 
+        :param started: as in :class:`MemberRequest`: that member is taken on; otherwise a member at the newcomer's
+            address is one whose data is gone, and is replaced.
         :param tell: called with each step: ``{"event": "waiting"|"added"|"catching_up"|"promoted", ...}``.
         :raises TraefikeeError: if it is rolled back.
         """
@@ -168,7 +187,7 @@ class Admission:
             report = Report(agent_version=__version__)
             await self._store.transact([], [Put(state.ALIVE + identity, report.stored(), lease)])
             await self._stand_in_line(record, lease, tell)
-            await self._add_and_promote(record, tell)
+            await self._add_and_promote(record, tell, started=started)
         finally:
             keeper.cancel()
             with contextlib.suppress(UnreachableError):
@@ -196,10 +215,12 @@ class Admission:
                 async with asyncio.timeout(2):
                     await self._mirror.wait_for(lambda seen: state.JOINING not in seen.keys)
 
-    async def _add_and_promote(self, record: NodeRecord, tell: Callable[[dict[str, Any]], None]) -> None:
+    async def _add_and_promote(
+        self, record: NodeRecord, tell: Callable[[dict[str, Any]], None], *, started: bool
+    ) -> None:
         url = etcd.peer_url(record.advertise)
         deadline = time.monotonic() + CATCH_UP_DEADLINE
-        member, members = await self._learner(url, deadline, tell)
+        member, members = await self._learner(url, deadline, tell, started=started)
         try:
             tell({"event": "added", "cluster": self._initial_cluster(members, record)})
             if member.is_learner:
@@ -217,18 +238,23 @@ class Admission:
         _log.info("control node joined the store", name=record.name, member=f"{member.id:x}")
 
     async def _learner(
-        self, url: str, deadline: float, tell: Callable[[dict[str, Any]], None]
+        self, url: str, deadline: float, tell: Callable[[dict[str, Any]], None], *, started: bool
     ) -> tuple[StoreMember, list[StoreMember]]:
-        """Add the learner, or find the one that an earlier try left; a stray one of somebody else is removed."""
+        """Add the learner, or find the one that runs already.
+
+        A member that starts with its data gone would break Raft's promises: it is removed, and added under a new id. A
+        stray learner of somebody else is removed too: etcd takes one at a time, and only who joins now has a claim.
+        """
         told = ""
         while True:
             members = await self._store.members()
-            for member in members:
-                if url in member.peer_urls:
-                    return member, members
-                if member.is_learner:
-                    await self._store.remove_member(member.id)
             try:
+                for member in members:
+                    mine = url in member.peer_urls
+                    if mine and started:
+                        return member, members
+                    if mine or member.is_learner:
+                        await self._store.remove_member(member.id)
                 return await self._store.add_learner(url)
             except StoreRefusedError as error:
                 if time.monotonic() > deadline:
@@ -326,7 +352,7 @@ def check_newcomer(seen: ClusterState, request: JoinRequest, identity: str) -> N
         if not request.advertise:
             raise RefusedError("a control node needs an address to advertise", "give it with --advertise")
         for node in seen.with_role(Role.CONTROL):
-            if node.record.advertise == request.advertise and node.record.id != identity:
+            if node.record.advertise == request.advertise and node.record.id != identity and not node.given_up:
                 raise RefusedError(
                     f"the address {request.advertise} belongs to the control node {node.record.name!r}, "
                     f"which is {node.status}",

@@ -7,9 +7,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from traefikee import log
 from traefikee.cluster import peers, pki, tokens
-from traefikee.cluster.admission import JoinAnswer, JoinRequest
+from traefikee.cluster.admission import JoinAnswer, JoinRequest, MemberRequest
 from traefikee.cluster.peers import Peer
 from traefikee.cluster.pki import Role
 from traefikee.config.certificates import CertificatePair
@@ -121,21 +123,37 @@ async def return_to_list(identity: Identity, addresses: Sequence[str], deadline:
     )
 
 
-async def still_member(identity: Identity, addresses: Sequence[str]) -> bool | None:
-    """Ask the other control nodes whether this one is still in etcd's membership; None if nobody can say."""
+class Standing(BaseModel):
+    """What the cluster knows of a node (``GET /v1/self``).
+
+    :ivar listed: whether it is in the list.
+    :ivar member: whether it is in etcd's membership.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    listed: bool
+    member: bool
+
+
+async def ask_standing(identity: Identity, addresses: Sequence[str]) -> Standing | None:
+    """Ask the other control nodes what the cluster knows of this one; None if nobody can say."""
     for address in addresses:
         try:
             async with Peer(address, identity.ca_pem, own_pair(identity)) as peer:
-                content = await peer.request("GET", "/v1/self")
-                return bool(content.get("member"))
-        except TraefikeeError as error:
+                return Standing.model_validate(await peer.request("GET", "/v1/self"))
+        except (TraefikeeError, ValidationError) as error:
             _log.debug("cannot ask", peer=address, error=str(error))
     return None
 
 
-async def store_steps(identity: Identity, address: str) -> AsyncIterator[dict[str, Any]]:
-    """Yield the steps of this control node's way into etcd, as the control node at the address tells them."""
+async def store_steps(identity: Identity, address: str, *, started: bool) -> AsyncIterator[dict[str, Any]]:
+    """Yield the steps of this control node's way into etcd, as the control node at the address tells them.
+
+    :param started: whether this node's etcd runs already, from a try through another control node.
+    """
+    request = MemberRequest(started=started).model_dump(mode="json")
     async with Peer(address, identity.ca_pem, own_pair(identity)) as peer:
-        async for step in peer.stream("POST", "/v1/members"):
+        async for step in peer.stream("POST", "/v1/members", request):
             if step.get("event") != "still_here":
                 yield step

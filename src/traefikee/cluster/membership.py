@@ -96,7 +96,7 @@ def formation(state: ClusterState) -> tuple[bool, str]:
 def name_conflict(state: ClusterState, name: str, identity: str) -> str | None:
     """Say why a name cannot be given to a node, or return None if it can."""
     holder = state.holder(name)
-    if holder is None or holder.record.id == identity:
+    if holder is None or holder.record.id == identity or holder.given_up:
         return None
     what = f"the name {name!r} belongs to another {holder.record.role.value} node, which is {holder.status}"
     if holder.status == "DOWN":

@@ -184,6 +184,11 @@ class Node:
         return "PENDING" if joining else "DOWN"
 
     @property
+    def given_up(self) -> bool:
+        """Whether it was admitted but never came in, and nobody lets it in now: its name and address are free."""
+        return self.status == "PENDING" and self.report is None
+
+    @property
     def votes(self) -> bool:
         """Whether it is one of the members of the store whose quorum counts."""
         return self.record.member != 0 and not self.record.left

@@ -218,6 +218,11 @@ class ControlNode:
 
     # --- etcd ---
 
+    @property
+    def store_started(self) -> bool:
+        """Whether the etcd child was started in this run: it then has what the membership knows of it."""
+        return self._etcd_child is not None
+
     async def start_store(self, cluster: Sequence[tuple[str, str]], *, existing: bool) -> None:
         """Start the etcd child, if it does not run yet; returns at once.
 

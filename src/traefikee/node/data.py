@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
 import subprocess
 import zlib
 from collections.abc import Callable, Sequence
@@ -40,6 +41,7 @@ RECONNECT_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 COUNTERS_EVERY = 5.0
 """Seconds between two readings of the engine's counters for the report: each costs a write in the store."""
+RETRY_REFUSED = 3.0
 SAVED = "snapshot.json"
 
 _log = log.get("data")
@@ -82,27 +84,30 @@ class DataNode:
         self._applied: int | None = None
         self._refused: tuple[int, str] | None = None
         self._refused_digest = ""
+        self._to_retry: SavedSnapshot | None = None
         self._counters = Counters()
         self._connection: Peer | None = None
         self._changed = asyncio.Event()
+        self._applying = asyncio.Lock()
         self._serial = pki.serial(identity.certificate_pem)
 
-    async def run(self, stopping: asyncio.Event) -> None:
+    async def run(self, stopping: asyncio.Event, control: socket.socket) -> None:
         """Run until ``stopping``.
 
+        :param control: the bound socket for local commands.
         :raises TraefikeeError: if the engine cannot be started or the cluster was given up.
         """
         await self._find_or_start_engine()
         self._load()
         await self._apply_saved()
         api = DataAPI(self._identity, self._engine)
-        sockets = [serving.listen(self._options.socket, "--traefikeesocket")]
         work = [
-            asyncio.create_task(serving.serve(api.app(), sockets), name="control socket"),
+            asyncio.create_task(serving.serve(api.app(), [control]), name="control socket"),
             asyncio.create_task(self._keep_engine(), name="engine"),
             asyncio.create_task(self._follow(), name="snapshots"),
             asyncio.create_task(self._report_changes(), name="reports"),
             asyncio.create_task(self._count(), name="counters"),
+            asyncio.create_task(self._retry_refused(), name="refused snapshots"),
         ]
         stop = asyncio.create_task(stopping.wait())
         try:
@@ -197,9 +202,13 @@ class DataNode:
         try:
             await self._engine.apply(await asyncio.to_thread(local.to_json))
         except SnapshotRefusedError as error:
-            self._refuse(revision, wanted.digest, error.cause)
+            self._to_retry = wanted
+            if self._refused != (revision, error.cause):
+                self._refuse(revision, wanted.digest, error.cause)
             return False
-        self._applied, self._refused, self._refused_digest = revision, None, ""
+        self._applied = revision
+        if self._refused is not None and revision >= self._refused[0]:
+            self._refused, self._refused_digest, self._to_retry = None, "", None
         self._changed.set()
         return True
 
@@ -257,11 +266,24 @@ class DataNode:
             reason = f"it cannot be read; is this node of another version? ({str(error).splitlines()[0]})"
             self._refuse(int(event.get("revision", 0)), digest, reason)
             return
-        if await self._apply(wanted):
+        await self._apply_and_save(wanted)
+
+    async def _apply_and_save(self, wanted: SavedSnapshot) -> None:
+        async with self._applying:
+            if not await self._apply(wanted):
+                return
             self._saved = wanted
             _log.info("snapshot applied", revision=wanted.snapshot.revision, routes=len(wanted.snapshot.routes))
             content = await asyncio.to_thread(wanted.model_dump_json)
             self._remember(lambda: self._statedir.write(SAVED, content.encode()))
+
+    async def _retry_refused(self) -> None:
+        """Try a snapshot that the engine refused again and again: a port that was in use may be free by now."""
+        while True:
+            await asyncio.sleep(RETRY_REFUSED)
+            with contextlib.suppress(UnreachableError):
+                if self._to_retry is not None:
+                    await self._apply_and_save(self._to_retry)
 
     def _remember(self, write: Callable[[], None]) -> None:
         """Write something that only the next start needs: a full disk must not disturb this one."""
@@ -332,6 +354,19 @@ async def data_node(statedir: StateDir, newcomer: Newcomer, options: DataOptions
     need_no_identity(identity, statedir, Role.DATA)
     stopping = stop_on_signals()
     engines.find()
+    # Its conflict is the cheapest to find: before anything is started or joined.
+    with serving.listen(options.socket, "--traefikeesocket") as control:
+        await _join_and_run(statedir, identity, newcomer, options, stopping, control)
+
+
+async def _join_and_run(
+    statedir: StateDir,
+    identity: Identity | None,
+    newcomer: Newcomer,
+    options: DataOptions,
+    stopping: asyncio.Event,
+    control: socket.socket,
+) -> None:
     if identity is None:
         identity = await until(
             stopping,
@@ -341,7 +376,7 @@ async def data_node(statedir: StateDir, newcomer: Newcomer, options: DataOptions
             return
         statedir.save_identity(identity)
     try:
-        await DataNode(statedir, identity, options, newcomer.peers).run(stopping)
+        await DataNode(statedir, identity, options, newcomer.peers).run(stopping, control)
     except ClusterAbortedError:
         statedir.forget()
         raise

@@ -154,7 +154,9 @@ class Routing:
             return
         document = await asyncio.to_thread(compiled.snapshot.to_json)
         revision = before.revision if before else 0
-        if before is None or hashlib.sha256(document).hexdigest() != before.snapshot:
+        # A new deployment gets a new revision even for the same content: who refused that before is to try it again.
+        deployed = before is None or before.config != self._deployment.number
+        if deployed or before is None or hashlib.sha256(document).hexdigest() != before.snapshot:
             revision += 1
             document = await asyncio.to_thread(compiled.snapshot.model_copy(update={"revision": revision}).to_json)
         digest, parts = await self._snapshots.write(document, self._fence)

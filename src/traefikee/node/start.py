@@ -18,6 +18,9 @@ from traefikee.node.bootstrap import Bootstrap, NewCluster, check_credentials_fo
 from traefikee.node.control import CleanedAwayError, ControlNode, ControlOptions
 from traefikee.node.statedir import Identity, StateDir, need_no_identity
 
+JOIN_DEADLINE = 60.0
+"""Seconds that a node with an identity goes on looking for a control node that lets it in."""
+
 T = TypeVar("T")
 
 _log = log.get("node")
@@ -96,28 +99,8 @@ async def control_node(statedir: StateDir, newcomer: Newcomer, options: ControlO
         if identity is None:
             return
         statedir.wipe_store()
-        joined = False
-        node = ControlNode(statedir, identity, options)
-
-        async def enter(node: ControlNode) -> None:
-            nonlocal joined
-            await join_store(node, newcomer.peers, newcomer.timeout)
-            statedir.save_identity(node.identity)
-            joined = True
-
-        try:
-            await node.run(enter, None, stopping)
-        except ClusterAbortedError:
-            statedir.forget()
-            raise
-        except CleanedAwayError:
-            pass
-        except TraefikeeError:
-            if not joined:
-                statedir.forget()
-            raise
-        else:
-            return
+        # Before anything else: a join that fails or is killed from here on goes on with the next start.
+        statedir.save_identity(identity)
     elif newcomer.advertise and newcomer.advertise != identity.advertise:
         raise RefusedError(
             f"this node joined with the address {identity.advertise}, not {newcomer.advertise}",
@@ -134,7 +117,7 @@ async def _stay(
     timeout: float | None,
     peers: Sequence[str] = (),
 ) -> None:
-    """Run a node that has an identity, through as many returns as it takes.
+    """Run a node that has an identity, through as many joins and returns as it takes.
 
     :param timeout: seconds that an ephemeral bootstrap node goes on waiting for the others.
     """
@@ -142,23 +125,25 @@ async def _stay(
     while True:
         known = list(dict.fromkeys([*statedir.load_peers(), *peers]))
         others = [one for one in known if one != identity.advertise]
-        cleaned = await joining.still_member(identity, others) is False
-        if cleaned and identity.ephemeral:
+        standing = await joining.ask_standing(identity, others)
+        afresh = not statedir.has_store() or (standing is not None and not standing.member)
+        if afresh and identity.ephemeral:
             raise RefusedError(
-                "this bootstrap node has left its cluster",
+                "this bootstrap node is no longer in its cluster",
                 f"to make another cluster, remove {statedir.path} first",
                 kind="left",
             )
-        if cleaned:
-            _log.info("this node was cleaned from the cluster while it was away: it joins afresh")
+        if afresh:
             statedir.wipe_store()
-            identity = await joining.return_to_list(identity, others, deadline=60)
+            if standing is not None and not standing.listed:
+                _log.info("this node was cleaned from the cluster while it was away: it joins afresh")
+                identity = await joining.return_to_list(identity, others, JOIN_DEADLINE)
+                statedir.save_identity(identity)
         node = ControlNode(statedir, identity, options)
 
-        async def enter(node: ControlNode, *, afresh: bool = cleaned, others: Sequence[str] = others) -> None:
+        async def enter(node: ControlNode, *, afresh: bool = afresh, others: Sequence[str] = others) -> None:
             if afresh:
-                await join_store(node, others, deadline=60)
-                statedir.save_identity(node.identity)
+                await join_store(node, others, JOIN_DEADLINE)
             else:
                 # With its data there etcd knows the members; what it is told here is not looked at.
                 await node.start_store([(node.identity.id, etcd.peer_url(node.identity.advertise))], existing=True)
@@ -186,7 +171,7 @@ async def join_store(node: ControlNode, peers: Sequence[str], deadline: float) -
     identity = node.identity
 
     async def ask(address: str) -> None:
-        async for step in joining.store_steps(identity, address):
+        async for step in joining.store_steps(identity, address, started=node.store_started):
             match step.get("event"):
                 case "added":
                     _log.info("added to the store as a learner", through=address)

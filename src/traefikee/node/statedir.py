@@ -184,6 +184,10 @@ class StateDir:
         except FileNotFoundError:
             return None
 
+    def has_store(self) -> bool:
+        """Tell whether etcd's data is there."""
+        return (self.etcd / "data" / "member").exists()
+
     def wipe_store(self) -> None:
         """Forget etcd's data: this node is to join afresh."""
         shutil.rmtree(self.etcd / "data", ignore_errors=True)

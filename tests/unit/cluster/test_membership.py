@@ -102,6 +102,12 @@ def test_a_control_node_that_joins_right_now_does_not_count_yet() -> None:
     assert formation(state) == (False, "0 of 1 control nodes have joined (none yet)")
 
 
+def test_the_name_of_a_join_that_was_given_up_is_free() -> None:
+    assert name_conflict(cluster([control("a")], [control("new", member=0)]), "new", "id-x") is None
+    joining = cluster([control("a"), control("new", member=0)])
+    assert name_conflict(joining, "new", "id-x") == "the name 'new' belongs to another control node, which is PENDING"
+
+
 def test_a_name_belongs_to_one_node() -> None:
     state = cluster([control("a")], [data("d")])
     assert name_conflict(state, "a", "id-a") is None
