@@ -103,6 +103,15 @@ def test_by_default_the_bootstrap_node_is_the_only_control_node_and_stays(
     wait_for(lambda: serves(data, "changed.example", origin), "changes are followed again", 15)
 
 
+def test_a_data_node_remembers_the_control_nodes_that_it_was_started_with(single: Cluster) -> None:
+    """Relies on the test before: it has joined through the only control node that there is."""
+    node = single.data["data-node-1"]
+    assert node.process.terminate() == 0, node.process.tail()
+    single.control["control-node-1"].wait_for_nodes({"control-node-1": "READY", "data-node-1": "DOWN"})
+    single.restart("data-node-1")
+    single.control["control-node-1"].wait_for_nodes({"control-node-1": "READY", "data-node-1": "READY"})
+
+
 def test_the_only_control_node_comes_back_after_a_kill_too(single: Cluster) -> None:
     control = single.control["control-node-1"]
     before = control.nodes()

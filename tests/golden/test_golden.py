@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from traefikee.compile import compile_snapshot
+from traefikee.compile.compiler import compile_snapshot
 from traefikee.compile.snapshot import Settings, Snapshot
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.dynamic import to_api

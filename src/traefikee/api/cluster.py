@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -19,29 +18,17 @@ from starlette.routing import Route
 
 from traefikee.api.answers import error_body, lines, on_error, on_missing, read_body
 from traefikee.cluster import state
-from traefikee.cluster.admission import Admission, JoinRequest, MemberRequest
+from traefikee.cluster.admission import Admission
+from traefikee.cluster.messages import BEAT, DataReport, JoinRequest, MemberRequest
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.pki import Role
-from traefikee.cluster.state import ClusterState, Report
+from traefikee.cluster.roles import Role
+from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import Put, Store
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
 from traefikee.node.publishing import SnapshotStore
 
 DATA_LEASE = 8
 """Seconds that a data node which went silent is taken for alive."""
-BEAT = 2.0
-"""Seconds between two lines of a stream on which nothing happens."""
-
-
-class DataReport(BaseModel):
-    """What a data node says of itself every few seconds (``POST /v1/report``)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    certificate_serial: str
-    report: Report
-    leaving: bool = False
 
 
 class Cluster:

@@ -14,10 +14,10 @@ from starlette.routing import Route
 from traefikee import __version__
 from traefikee.api.answers import lines, on_error, on_missing, read_body
 from traefikee.api.health import node_health
-from traefikee.cluster import pki
+from traefikee.cluster import tokens
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.pki import Role
+from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterInfo, ClusterState, Node
 from traefikee.cluster.store import Store
 from traefikee.cluster.tokens import Token
@@ -102,7 +102,7 @@ class ControlAPI:
     async def tokens(self, _request: Request) -> Response:
         """``GET /v1/tokens``: the join tokens."""
         _, info = self._state()
-        digest = pki.authority_digest(info.ca_pem)
+        digest = tokens.authority_digest(info.ca_pem)
         return JSONResponse(
             {
                 "control_node_token": str(Token(digest, info.control_secret)),

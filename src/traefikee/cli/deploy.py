@@ -15,7 +15,7 @@ import click
 from traefikee.cli.client import Client
 from traefikee.cli.common import Command, environment_name
 from traefikee.config.names import OPTIONS, Option
-from traefikee.config.options import build_static
+from traefikee.config.static import StaticConfiguration
 from traefikee.errors import UsageError
 
 MASK = "***"
@@ -35,7 +35,7 @@ class DeployCommand(Command):
         except click.NoSuchOption:
             # Not only this one: everything that is wrong is told at once.
             own = {name.lstrip("-").lower() for param in self.params for name in param.opts if param.expose_value}
-            build_static([(name, value) for name, value in _pairs(args) if name.lower() not in own], _read_file)
+            _build([(name, value) for name, value in _pairs(args) if name.lower() not in own])
             raise
 
 
@@ -87,8 +87,11 @@ def static_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _read_file(path: str) -> bytes:
-    return Path(path).read_bytes()
+def _build(values: Sequence[tuple[str, str | None]]) -> StaticConfiguration:
+    # Imported here: it brings a certificate library of 10 MB, which the nodes that run with this command do not need.
+    from traefikee.config.options import build_static
+
+    return build_static(values, lambda path: Path(path).read_bytes())
 
 
 def command_line(values: Sequence[tuple[str, str | None]]) -> str:
@@ -110,7 +113,7 @@ def run_deploy(connect: Callable[[], Client], values: Sequence[tuple[str, str | 
     """
     if not values:
         raise UsageError("nothing to deploy: no option is given", 'see "deploy --help"')
-    configuration = build_static(values, _read_file)
+    configuration = _build(values)
     body = {
         "configuration": configuration.model_dump(mode="json"),
         "by": f"{getpass.getuser()}@{socket.gethostname()}",

@@ -29,7 +29,7 @@ from traefikee.errors import UsageError
 
 if TYPE_CHECKING:
     from traefikee.node.control import ControlOptions
-    from traefikee.node.start import Newcomer
+    from traefikee.node.lifecycle import Newcomer
 
 
 @click.group(cls=Group, context_settings=SETTINGS)
@@ -303,7 +303,7 @@ def _name(options: dict[str, Any]) -> str:
     import re
     import socket
 
-    from traefikee.cluster.admission import NAME_LIMIT, NAME_PATTERN
+    from traefikee.cluster.messages import NAME_LIMIT, NAME_PATTERN
 
     name = str(options["name"]) or socket.gethostname()
     if not re.fullmatch(NAME_PATTERN, name) or len(name) > NAME_LIMIT:
@@ -388,7 +388,7 @@ def _control_options(options: dict[str, Any]) -> ControlOptions:
 
 
 def _newcomer(options: dict[str, Any], advertise: str = "") -> Newcomer:
-    from traefikee.node.start import Newcomer
+    from traefikee.node.lifecycle import Newcomer
 
     peers = [peer.strip() for peer in options["peeraddresses"].split(",") if peer.strip()]
     for peer in peers:

@@ -19,9 +19,10 @@ from traefikee.cli.deploy import DeployCommand, run_deploy, static_options
 from traefikee.cli.main import print_tokens, print_version
 from traefikee.cli.tables import print_data, print_remote_nodes
 from traefikee.cluster.peers import tls_context
-from traefikee.cluster.pki import SERVER_NAME
+from traefikee.cluster.roles import SERVER_NAME
 from traefikee.config.addresses import split_address
-from traefikee.config.certificates import CertificatePair, check_pair
+from traefikee.config.certificate_checks import check_pair
+from traefikee.config.certificates import CertificatePair
 from traefikee.errors import TraefikeeError, UsageError
 
 CA_FILE, CERTIFICATE_FILE, KEY_FILE = "ca.pem", "cert.pem", "key.pem"

@@ -8,16 +8,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-
 from traefikee import __version__, log
 from traefikee.cluster import etcd, pki, state, tokens
 from traefikee.cluster.membership import name_conflict
+from traefikee.cluster.messages import JoinAnswer, JoinRequest
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.pki import Role
+from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterInfo, ClusterState, NodeRecord, Phase, Report, Secrets
 from traefikee.cluster.store import Compare, Delete, Put, Store, StoreMember, StoreRefusedError
-from traefikee.config.addresses import split_address
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
 from traefikee.node.statedir import new_id
@@ -27,52 +25,7 @@ JOIN_LEASE = 6
 CATCH_UP_DEADLINE = 120.0
 """Seconds that a learner may take to catch up before its join is rolled back."""
 RETRY = 0.25
-NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
-"""What a node may be called: a host name, or something like one."""
-NAME_LIMIT = 253
-
 _log = log.get("admission")
-
-
-class JoinRequest(BaseModel):
-    """What a newcomer says of itself (``POST /v1/join``)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    role: Role
-    name: str = Field(max_length=NAME_LIMIT, pattern=NAME_PATTERN)
-    advertise: str = ""
-    request_pem: str
-    secret: str = Field(default="", repr=False)
-    """The token's secret; not needed with a certificate of this cluster."""
-
-    @field_validator("advertise")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        if value:
-            split_address(value)
-        return value
-
-
-class JoinAnswer(BaseModel):
-    """What it gets: an identity."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    cluster_id: str
-    certificate_pem: str
-    peers: list[str]
-    cluster_key: str = Field(default="", repr=False)
-
-
-class MemberRequest(BaseModel):
-    """What a control node says when it wants to be brought into etcd (``POST /v1/members``)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    started: bool
-    """Whether its etcd runs already, as the member that the membership has at its address."""
 
 
 class Admission:
@@ -172,7 +125,7 @@ class Admission:
 
         One newcomer at a time: the others wait in line. Safe to repeat, through another control node too.
 
-        :param started: as in :class:`MemberRequest`: that member is taken on; otherwise a member at the newcomer's
+        :param started: whether its etcd runs already: that member is taken on. Otherwise a member at the newcomer's
             address is one whose data is gone, and is replaced.
         :param tell: called with each step: ``{"event": "waiting"|"added"|"catching_up"|"promoted", ...}``.
         :raises TraefikeeError: if it is rolled back.

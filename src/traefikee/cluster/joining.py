@@ -7,13 +7,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from traefikee import log
-from traefikee.cluster import peers, pki, tokens
-from traefikee.cluster.admission import JoinAnswer, JoinRequest, MemberRequest
+from traefikee.cluster import peers, tokens
+from traefikee.cluster.messages import JoinAnswer, JoinRequest, MemberRequest, Standing
 from traefikee.cluster.peers import Peer
-from traefikee.cluster.pki import Role
+from traefikee.cluster.roles import Role
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import TraefikeeError, UnreachableError
 from traefikee.node.statedir import Identity
@@ -74,6 +74,8 @@ async def obtain_identity(
 
     :raises TraefikeeError: a wrong or foreign token, a taken name, nobody there.
     """
+    from traefikee.cluster import pki  # only a newcomer needs it
+
     token = tokens.parse(token_text)
     address, ca_pem = await ask_any(
         addresses, deadline, "let this node in", lambda peer: peers.fetch_authority(peer, token.digest)
@@ -98,6 +100,7 @@ async def obtain_identity(
         advertise=advertise,
         ca_pem=ca_pem,
         certificate_pem=answer.certificate_pem,
+        certificate_serial=pki.serial(answer.certificate_pem),
         key_pem=pki.key_to_pem(key),
         cluster_key=answer.cluster_key,
     )
@@ -108,6 +111,8 @@ async def return_to_list(identity: Identity, addresses: Sequence[str], deadline:
 
     :raises TraefikeeError: as :func:`obtain_identity`.
     """
+    from traefikee.cluster import pki  # only a node that was cleaned away needs it
+
     key = pki.new_key()
     request = JoinRequest(
         role=identity.role, name=identity.name, advertise=identity.advertise, request_pem=pki.new_request(key)
@@ -119,21 +124,13 @@ async def return_to_list(identity: Identity, addresses: Sequence[str], deadline:
 
     _, answer = await ask_any(addresses, deadline, "take this node back", ask)
     return identity.model_copy(
-        update={"certificate_pem": answer.certificate_pem, "key_pem": pki.key_to_pem(key), "bootstrap": False}
+        update={
+            "certificate_pem": answer.certificate_pem,
+            "certificate_serial": pki.serial(answer.certificate_pem),
+            "key_pem": pki.key_to_pem(key),
+            "bootstrap": False,
+        }
     )
-
-
-class Standing(BaseModel):
-    """What the cluster knows of a node (``GET /v1/self``).
-
-    :ivar listed: whether it is in the list.
-    :ivar member: whether it is in etcd's membership.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    listed: bool
-    member: bool
 
 
 async def ask_standing(identity: Identity, addresses: Sequence[str]) -> Standing | None:

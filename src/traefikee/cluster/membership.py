@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from traefikee.cluster.pki import Role
+from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState, Node, Phase
 
 FORGET_AFTER = 45.0

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import httpx
 
-from traefikee.cluster import pki
+from traefikee.cluster import roles, tokens
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import RefusedError, Source, TraefikeeError, UnreachableError
 
@@ -69,7 +69,7 @@ class Peer:
             timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
             trust_env=False,
         )
-        self._extensions = {"sni_hostname": pki.SERVER_NAME}
+        self._extensions = {"sni_hostname": roles.SERVER_NAME}
 
     async def __aenter__(self) -> Self:
         return self
@@ -157,7 +157,7 @@ async def fetch_authority(address: str, digest: str) -> str:
     async with Peer(address, None) as peer:
         content = await peer.request("GET", "/v1/ca")
     ca_pem = str(content.get("ca_pem", "")) if isinstance(content, dict) else ""
-    if pki.authority_digest(ca_pem) != digest:
+    if tokens.authority_digest(ca_pem) != digest:
         raise RefusedError(
             f"the token is for another cluster than the one at {address}",
             "take the token from `traefikee env` on a control node of the cluster to join",

@@ -1,8 +1,10 @@
 """The cluster's certificate authority and the certificates that it issues.
 
-A certificate's CN is the node's id and its organisation (O) the role that the peer has: ``control``, ``data`` or
-``api``. Control nodes serve under :data:`SERVER_NAME`, so that a client need not care which node answers behind an
-address (a VIP, for example); their certificates name the advertised host too, because etcd checks it (RFC 6125).
+A certificate's CN is the node's id and its organisation (O) the role that the peer has. Control nodes serve under
+:data:`~traefikee.cluster.roles.SERVER_NAME`, so that a client need not care which node answers behind an address (a
+VIP, for example); their certificates name the advertised host too, because etcd checks it (RFC 6125).
+
+The cryptography library takes 10 MB: what does not make certificates does not import this module.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import datetime
 import hashlib
 import ipaddress
 import os
-from enum import StrEnum
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -19,25 +20,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from traefikee.cluster.roles import SERVER_NAME, Role
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import RefusedError
-
-SERVER_NAME = "control.traefikee.internal"
-"""The DNS name that every control node's certificate carries and every client of a control node verifies."""
 
 VALIDITY = datetime.timedelta(days=3650)
 CLOCK_SKEW = datetime.timedelta(days=1)
 """Certificates begin to be valid this long ago, so that machines with different clocks can talk at once."""
 
 NONCE_BYTES = 12
-
-
-class Role(StrEnum):
-    """What the bearer of a certificate may do."""
-
-    CONTROL = "control"
-    DATA = "data"
-    API = "api"
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:
@@ -103,14 +94,6 @@ def new_authority(cluster_id: str) -> CertificatePair:
         .sign(key, hashes.SHA256())
     )
     return CertificatePair(chain_pem=_certificate_to_pem(certificate), key_pem=key_to_pem(key))
-
-
-def authority_digest(ca_pem: str) -> str:
-    """Return the SHA-256 of the CA certificate's DER form as 64 hexadecimal digits: what a token pins.
-
-    :raises RefusedError: if the text is not a PEM certificate.
-    """
-    return hashlib.sha256(_load(ca_pem, "the CA certificate").public_bytes(serialization.Encoding.DER)).hexdigest()
 
 
 def _load(pem: str, what: str) -> x509.Certificate:

@@ -27,7 +27,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from traefikee import log
-from traefikee.cluster.pki import Role
+from traefikee.cluster.roles import Role
 from traefikee.cluster.store import KeyValue
 from traefikee.config.runtime import ObjectError
 from traefikee.config.static import StaticConfiguration

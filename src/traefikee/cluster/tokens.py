@@ -5,9 +5,11 @@ Form: ``TKEE-1-<64 hex digits: SHA-256 of the CA certificate>-<40 hex digits: se
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 import secrets
+import ssl
 from dataclasses import dataclass, field
 
 from traefikee.errors import RefusedError
@@ -25,6 +27,17 @@ class Token:
 
     def __str__(self) -> str:
         return f"TKEE-1-{self.digest}-{self.secret}"
+
+
+def authority_digest(ca_pem: str) -> str:
+    """Return the SHA-256 of a CA certificate's DER form as 64 hexadecimal digits: what a token pins.
+
+    :raises RefusedError: if the text is not a PEM certificate.
+    """
+    try:
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(ca_pem)).hexdigest()
+    except ValueError as error:
+        raise RefusedError(f"the CA certificate cannot be read: {error}", kind="invalid") from error
 
 
 def new_secret() -> str:

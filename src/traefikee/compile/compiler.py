@@ -10,7 +10,8 @@ from traefikee.compile import rules as compile_rules
 from traefikee.compile import snapshot as snap
 from traefikee.compile.servers import effective_weight, server_url
 from traefikee.compile.snapshot import localise
-from traefikee.config.certificates import CertificatePair, check_pair
+from traefikee.config.certificate_checks import check_pair
+from traefikee.config.certificates import CertificatePair
 from traefikee.config.durations import milliseconds
 from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, TLSCertificate
 from traefikee.config.errors import did_you_mean

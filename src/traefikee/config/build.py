@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 from traefikee.config.addresses import same_listener, split_address
-from traefikee.config.certificates import CertificatePair, ReadFile, check_certificates, check_pair, load_pem
+from traefikee.config.certificate_checks import check_certificates, check_pair
+from traefikee.config.certificates import CertificatePair, ReadFile, load_pem
 from traefikee.config.durations import parse_duration
 from traefikee.config.entry_point import parse_entry_point
 from traefikee.config.errors import ConfigurationError, Problem, did_you_mean, nearest

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from traefikee.config.addresses import is_ip_or_network, split_address
-from traefikee.config.certificates import CertificatePair, ReadFile, check_certificates, check_pair, load_pem
+from traefikee.config.certificate_checks import check_certificates, check_pair
+from traefikee.config.certificates import CertificatePair, ReadFile, load_pem
 from traefikee.config.errors import ConfigurationError, Problem, did_you_mean
 from traefikee.config.static import ClientCA, EntryPoint, EntryPointTLS, ForwardedHeaders, TLSVersion
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from traefikee import log
 from traefikee.cluster import etcd, membership, pki, state, tokens
-from traefikee.cluster.pki import Role
+from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterInfo, NodeRecord, Phase, Secrets
 from traefikee.cluster.store import Compare, Put, StoreMember, StoreRefusedError
 from traefikee.config.certificates import CertificatePair
@@ -114,6 +114,7 @@ class Bootstrap:
             advertise=asked.advertise,
             ca_pem=self._authority.chain_pem,
             certificate_pem=pair.chain_pem,
+            certificate_serial=pki.serial(pair.chain_pem),
             key_pem=pair.key_pem,
             cluster_key=secrets.token_hex(CLUSTER_KEY_BYTES),
             bootstrap=True,
@@ -152,7 +153,7 @@ class Bootstrap:
             name=identity.name,
             role=Role.CONTROL,
             advertise=identity.advertise,
-            certificate_serial=pki.serial(identity.certificate_pem),
+            certificate_serial=identity.certificate_serial,
             member=member.id,
             bootstrap=identity.ephemeral,
         )

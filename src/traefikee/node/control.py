@@ -91,6 +91,7 @@ class ControlNode:
         """Set when the node has left the cluster and is to end."""
         self._cluster_api = Cluster(identity.ca_pem)
         self._addresses = Addresses(options.listen, options.api, None)
+        self._wanted_dashboard: str | None = None
         self._engine_child: Child | None = None
         self._engine_version = ""
         self._etcd_child: Child | None = None
@@ -291,8 +292,6 @@ class ControlNode:
                     await self._apply(replace(self._addresses, dashboard=dashboard))
                 except (TraefikeeError, UnreachableError) as error:
                     _log.error("the dashboard cannot be served", reason=str(error))
-
-    _wanted_dashboard: str | None = None
 
     # --- the end ---
 

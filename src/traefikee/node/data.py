@@ -20,23 +20,24 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from traefikee import __version__, log
 from traefikee.api import serving
-from traefikee.api.cluster import BEAT, DataReport
 from traefikee.api.data import DataAPI
-from traefikee.cluster import joining, pki
+from traefikee.cluster import joining
 from traefikee.cluster.joining import own_pair
+from traefikee.cluster.messages import BEAT, DataReport
 from traefikee.cluster.peers import Peer
-from traefikee.cluster.pki import Role
+from traefikee.cluster.roles import Role
 from traefikee.cluster.state import Counters, Phase, Report
-from traefikee.compile import Snapshot, localise
+from traefikee.compile.snapshot import Snapshot, localise
 from traefikee.errors import ClusterAbortedError, TraefikeeError, UnreachableError
 from traefikee.node import engine as engines
 from traefikee.node.engine import Engine, SnapshotRefusedError
-from traefikee.node.start import Newcomer, stop_on_signals, until
+from traefikee.node.lifecycle import Newcomer, stop_on_signals, until
 from traefikee.node.statedir import Identity, StateDir, need_no_identity
 
 ENGINE_START = 10.0
 ENGINE_WATCH = 1.0
 STOP_DEADLINE = 15.0
+REAP_DEADLINE = 2.0
 RECONNECT_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 COUNTERS_EVERY = 5.0
@@ -76,7 +77,8 @@ class DataNode:
         self._statedir = statedir
         self._identity = identity
         self._options = options
-        self._peers = list(dict.fromkeys([*statedir.load_peers(), *peers]))
+        self._remembered = statedir.load_peers()
+        self._peers = list(dict.fromkeys([*self._remembered, *peers]))
         self._engine = Engine(statedir.engine_socket)
         self._engine_version = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -89,7 +91,6 @@ class DataNode:
         self._connection: Peer | None = None
         self._changed = asyncio.Event()
         self._applying = asyncio.Lock()
-        self._serial = pki.serial(identity.certificate_pem)
 
     async def run(self, stopping: asyncio.Event, control: socket.socket) -> None:
         """Run until ``stopping``.
@@ -171,7 +172,10 @@ class DataNode:
                     await self._engine.status()
                     await asyncio.sleep(0.05)
         except UnreachableError:
-            pass
+            if self._process is not None:
+                # It no longer answers: it is about to end, and wants to be waited for.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    await asyncio.to_thread(self._process.wait, REAP_DEADLINE)
         except TimeoutError:
             _log.warning("the engine still finishes requests; it ends by itself")
 
@@ -241,7 +245,10 @@ class DataNode:
                 self._connection = None
             if not told and pause > RECONNECT_PAUSE:
                 told = True
-                _log.warning("no control node answers; what is in force stays", tried=", ".join(self._peers))
+                if self._peers:
+                    _log.warning("no control node answers; what is in force stays", tried=", ".join(self._peers))
+                else:
+                    _log.error("no control node is known; start this node with --peeraddresses to follow changes again")
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -251,8 +258,10 @@ class DataNode:
         if event.get("phase") == Phase.ABORTED.value:
             raise ClusterAbortedError("the cluster was given up before all control nodes had joined")
         peers = [str(one) for one in event.get("peers", ())]
-        if peers and peers != self._peers:
+        if peers:
             self._peers = peers
+        if peers and peers != self._remembered:
+            self._remembered = peers
             self._remember(lambda: self._statedir.save_peers(peers))
         digest = str(event.get("snapshot", ""))
         current = self._saved.digest if self._saved is not None and self._applied is not None else ""
@@ -297,7 +306,7 @@ class DataNode:
     def _report(self, *, leaving: bool = False) -> DataReport:
         return DataReport(
             name=self._identity.name,
-            certificate_serial=self._serial,
+            certificate_serial=self._identity.certificate_serial,
             leaving=leaving,
             report=Report(
                 agent_version=__version__,

@@ -10,10 +10,10 @@ from typing import Any
 from traefikee.cluster import state
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.pki import Role
+from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState, Deployment
 from traefikee.cluster.store import Compare, Put, Store
-from traefikee.compile import compile_snapshot
+from traefikee.compile.compiler import compile_snapshot
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.static import StaticConfiguration
 from traefikee.errors import RefusedError, UnreachableError

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from traefikee.cluster.pki import Role
+from traefikee.cluster.roles import Role
 from traefikee.compile.snapshot import (
     TLS,
     Certificate,

@@ -13,7 +13,7 @@ from traefikee.cluster import state
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import Deployment, Pointer, ProviderStatus, Secrets
 from traefikee.cluster.store import Compare, Put, Store
-from traefikee.compile import Compiled, compile_snapshot
+from traefikee.compile.compiler import Compiled, compile_snapshot
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.dynamic import DynamicConfiguration
 from traefikee.errors import TraefikeeError, UnreachableError

@@ -3,51 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import subprocess
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
 from traefikee import log
 from traefikee.cluster import etcd, joining
-from traefikee.cluster.pki import Role
+from traefikee.cluster.roles import Role
 from traefikee.errors import ClusterAbortedError, RefusedError, TraefikeeError, UnreachableError, UsageError
 from traefikee.node import engine as engines
 from traefikee.node.bootstrap import Bootstrap, NewCluster, check_credentials_folder, forget_cluster, wait_and_leave
 from traefikee.node.control import CleanedAwayError, ControlNode, ControlOptions
+from traefikee.node.lifecycle import Newcomer, stop_on_signals, until
 from traefikee.node.statedir import Identity, StateDir, need_no_identity
 
 JOIN_DEADLINE = 60.0
 """Seconds that a node with an identity goes on looking for a control node that lets it in."""
 
-T = TypeVar("T")
-
 _log = log.get("node")
-
-
-@dataclass(frozen=True)
-class Newcomer:
-    """What a joining node was told.
-
-    :ivar peers: ``host:port`` of control nodes.
-    :ivar timeout: seconds to go on trying to reach one.
-    """
-
-    name: str
-    peers: Sequence[str]
-    token: str = field(repr=False)
-    advertise: str
-    timeout: float
-
-
-def stop_on_signals() -> asyncio.Event:
-    """Return an event that SIGTERM and SIGINT set."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    return stopping
 
 
 async def bootstrap(statedir: StateDir, asked: NewCluster, options: ControlOptions) -> None:
@@ -204,15 +176,3 @@ def _check_programs() -> None:
     engines.find()
     output = subprocess.run([etcd.find(), "--version"], capture_output=True, text=True, check=False).stdout
     etcd.check_version(output)
-
-
-async def until(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """Run something to its end and return its result, or None as soon as the node is told to stop."""
-    task, stop = asyncio.ensure_future(work), asyncio.ensure_future(stopping.wait())
-    try:
-        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
-    finally:
-        for one in (task, stop):
-            one.cancel()
-        await asyncio.gather(task, stop, return_exceptions=True)

@@ -26,7 +26,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from traefikee.cluster.pki import Role
+from traefikee.cluster.roles import Role
 from traefikee.errors import RefusedError, TraefikeeError
 
 SOCKET_PATH_LIMIT = 107
@@ -55,6 +55,7 @@ class Identity(BaseModel):
     """``host:port`` that the other nodes dial; empty for a data node."""
     ca_pem: str
     certificate_pem: str
+    certificate_serial: str
     key_pem: str = Field(repr=False)
     cluster_key: str = Field(default="", repr=False)
     """Hexadecimal; opens the cluster's sealed secrets. Only control nodes have it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from traefikee.cluster import state
-from traefikee.cluster.pki import Role
+from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterInfo, ClusterState, NodeRecord, Phase, Report
 from traefikee.cluster.store import KeyValue
 

@@ -8,9 +8,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from traefikee.cluster import pki
-from traefikee.cluster.pki import Role
-from traefikee.config.certificates import CertificatePair, check_pair
+from traefikee.cluster import pki, roles, tokens
+from traefikee.cluster.roles import Role
+from traefikee.config.certificate_checks import check_pair
+from traefikee.config.certificates import CertificatePair
 from traefikee.errors import RefusedError
 
 
@@ -35,7 +36,7 @@ def usages(certificate: x509.Certificate) -> list[x509.ObjectIdentifier]:
 def test_a_control_node_serves_under_the_common_name_and_its_own_address(authority: CertificatePair) -> None:
     pair = pki.issue_for_new_key(authority, identity="me", role=Role.CONTROL, hosts=("10.10.0.2", "c1.example"))
     certificate = load(pair.chain_pem)
-    assert {pki.SERVER_NAME, "10.10.0.2", "c1.example"} <= set(names(certificate))
+    assert {roles.SERVER_NAME, "10.10.0.2", "c1.example"} <= set(names(certificate))
     assert ExtendedKeyUsageOID.SERVER_AUTH in usages(certificate)
     assert certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value == "me"
     assert certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value == "control"
@@ -46,7 +47,7 @@ def test_a_control_node_serves_under_the_common_name_and_its_own_address(authori
 def test_the_others_cannot_pose_as_a_control_node(authority: CertificatePair, role: Role) -> None:
     certificate = load(pki.issue_for_new_key(authority, identity="me", role=role).chain_pem)
     assert usages(certificate) == [ExtendedKeyUsageOID.CLIENT_AUTH]
-    assert pki.SERVER_NAME not in names(certificate)
+    assert roles.SERVER_NAME not in names(certificate)
 
 
 def test_the_names_inside_a_request_are_not_looked_at(authority: CertificatePair) -> None:
@@ -54,14 +55,14 @@ def test_the_names_inside_a_request_are_not_looked_at(authority: CertificatePair
     request = (
         x509.CertificateSigningRequestBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "control")]))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(pki.SERVER_NAME)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(roles.SERVER_NAME)]), critical=False)
         .sign(key, hashes.SHA256())
         .public_bytes(Encoding.PEM)
         .decode()
     )
     certificate = load(pki.issue(authority, request, identity="me", role=Role.DATA))
     assert certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value == "data"
-    assert pki.SERVER_NAME not in names(certificate)
+    assert roles.SERVER_NAME not in names(certificate)
 
 
 def test_requests_that_are_none_are_refused(authority: CertificatePair) -> None:
@@ -74,9 +75,9 @@ def test_requests_that_are_none_are_refused(authority: CertificatePair) -> None:
 
 def test_the_digest_tells_authorities_apart(authority: CertificatePair) -> None:
     other = pki.new_authority("cluster")
-    assert pki.authority_digest(authority.chain_pem) != pki.authority_digest(other.chain_pem)
+    assert tokens.authority_digest(authority.chain_pem) != tokens.authority_digest(other.chain_pem)
     with pytest.raises(RefusedError, match="CA certificate cannot be read"):
-        pki.authority_digest("")
+        tokens.authority_digest("")
 
 
 def test_sealed_secrets_open_with_their_key_only() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from traefikee.compile import Compiled, compile_snapshot
+from traefikee.compile.compiler import Compiled, compile_snapshot
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.dynamic import (
     Backend,

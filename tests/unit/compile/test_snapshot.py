@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from traefikee.compile import Snapshot, localise
 from traefikee.compile import snapshot as snap
+from traefikee.compile.snapshot import Snapshot, localise
 
 WHOLE = Snapshot(
     revision=12,

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from traefikee.config.certificates import CertificatePair, check_certificates, check_pair, load_pem
+from traefikee.config.certificate_checks import check_certificates, check_pair
+from traefikee.config.certificates import CertificatePair, load_pem
 
 FILES = Path(__file__).parents[2] / "golden" / "files"
 CERT, KEY, OTHER_KEY = ((FILES / name).read_text() for name in ("a.example.crt", "a.example.key", "b.example.key"))

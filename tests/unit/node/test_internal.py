@@ -2,14 +2,20 @@
 
 from pathlib import Path
 
-from traefikee.cluster.pki import Role
-from traefikee.compile import Snapshot
-from traefikee.compile.snapshot import PathPrefixMatcher
+from traefikee.cluster.roles import Role
+from traefikee.compile.snapshot import PathPrefixMatcher, Snapshot
 from traefikee.node.internal import Addresses, Sockets, beside, compile_internal
 from traefikee.node.statedir import Identity
 
 IDENTITY = Identity(
-    id="i", name="c1", role=Role.CONTROL, cluster_id="c", ca_pem="CA", certificate_pem="CERT", key_pem="KEY"
+    id="i",
+    name="c1",
+    role=Role.CONTROL,
+    cluster_id="c",
+    ca_pem="CA",
+    certificate_pem="CERT",
+    certificate_serial="1",
+    key_pem="KEY",
 )
 SOCKETS = Sockets(Path("/s/peer:0"), Path("/s/cluster"), Path("/s/api"), Path("/s/dashboard"))
 

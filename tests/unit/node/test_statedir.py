@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from traefikee.cluster.pki import Role
+from traefikee.cluster.roles import Role
 from traefikee.errors import RefusedError, TraefikeeError
 from traefikee.node.statedir import Identity, StateDir, need_no_identity, new_id
 
@@ -16,6 +16,7 @@ IDENTITY = Identity(
     cluster_id="c",
     ca_pem="ca",
     certificate_pem="cert",
+    certificate_serial="1",
     key_pem="very secret",
 )
 

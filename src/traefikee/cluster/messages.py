@@ -1,0 +1,81 @@
+"""What nodes say to each other on ``:4242``, as models: both sides read them strictly."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from traefikee.cluster.roles import Role
+from traefikee.cluster.state import Report
+from traefikee.config.addresses import split_address
+
+BEAT = 2.0
+"""Seconds between two lines of a stream on which nothing happens."""
+
+NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
+"""What a node may be called: a host name, or something like one."""
+NAME_LIMIT = 253
+
+
+class JoinRequest(BaseModel):
+    """What a newcomer says of itself (``POST /v1/join``)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    role: Role
+    name: str = Field(max_length=NAME_LIMIT, pattern=NAME_PATTERN)
+    advertise: str = ""
+    request_pem: str
+    secret: str = Field(default="", repr=False)
+    """The token's secret; not needed with a certificate of this cluster."""
+
+    @field_validator("advertise")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if value:
+            split_address(value)
+        return value
+
+
+class JoinAnswer(BaseModel):
+    """What it gets: an identity."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    cluster_id: str
+    certificate_pem: str
+    peers: list[str]
+    cluster_key: str = Field(default="", repr=False)
+
+
+class MemberRequest(BaseModel):
+    """What a control node says when it wants to be brought into etcd (``POST /v1/members``)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    started: bool
+    """Whether its etcd runs already, as the member that the membership has at its address."""
+
+
+class Standing(BaseModel):
+    """What the cluster knows of a node (``GET /v1/self``).
+
+    :ivar listed: whether it is in the list.
+    :ivar member: whether it is in etcd's membership.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    listed: bool
+    member: bool
+
+
+class DataReport(BaseModel):
+    """What a data node says of itself every few seconds (``POST /v1/report``)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    certificate_serial: str
+    report: Report
+    leaving: bool = False

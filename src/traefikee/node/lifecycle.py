@@ -1,0 +1,47 @@
+"""What starting and ending have in common for both kinds of nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Newcomer:
+    """What a joining node was told.
+
+    :ivar peers: ``host:port`` of control nodes.
+    :ivar timeout: seconds to go on trying to reach one.
+    """
+
+    name: str
+    peers: Sequence[str]
+    token: str = field(repr=False)
+    advertise: str
+    timeout: float
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping
+
+
+async def until(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """Run something to its end and return its result, or None as soon as the node is told to stop."""
+    task, stop = asyncio.ensure_future(work), asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        for one in (task, stop):
+            one.cancel()
+        await asyncio.gather(task, stop, return_exceptions=True)
