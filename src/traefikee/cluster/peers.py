@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +13,7 @@ import httpx
 from traefikee.cluster import roles, tokens
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import RefusedError, Source, TraefikeeError, UnreachableError
+from traefikee.tls import load_pair
 
 CONNECT_TIMEOUT = 3.0
 READ_TIMEOUT = 30.0
@@ -33,13 +32,7 @@ def tls_context(ca_pem: str | None, own: CertificatePair | None = None) -> ssl.S
     else:
         context.load_verify_locations(cadata=ca_pem)
     if own is not None:
-        # OpenSSL's binding takes files only.
-        with tempfile.TemporaryDirectory() as folder:
-            chain, key = Path(folder, "chain.pem"), Path(folder, "key.pem")
-            chain.write_text(own.chain_pem)
-            key.touch(mode=0o600)
-            key.write_text(own.key_pem)
-            context.load_cert_chain(chain, key)
+        load_pair(context, own.chain_pem, own.key_pem)
     return context
 
 

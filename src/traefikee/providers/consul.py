@@ -6,9 +6,9 @@ import asyncio
 import base64
 import binascii
 import ssl
-import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -17,10 +17,13 @@ from traefikee.config.static import ClientTLS, ConsulOptions
 from traefikee.errors import UnreachableError
 from traefikee.providers import kv
 from traefikee.providers.base import Emitted, Failed, Listener, Provider
+from traefikee.tls import load_pair
 
 WAIT = 55
 """Seconds that Consul holds a blocking query without a change."""
 CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 10.0
+"""Seconds that Consul may take for an answer that it need not hold."""
 SHORTEST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0
 SETTLE = 0.05
@@ -38,7 +41,7 @@ class ConsulProvider(Provider):
     def __init__(self, options: ConsulOptions) -> None:
         self._options = options
         self._prefix = options.prefix.strip("/")
-        self._endpoints = [one.strip() for one in options.endpoint.split(",") if one.strip()]
+        self._endpoints = options.endpoints
         self._log = log.get(self.name)
 
     async def run(self, listener: Listener) -> None:
@@ -82,7 +85,7 @@ class ConsulProvider(Provider):
             base_url=endpoint if "://" in endpoint else f"{scheme}://{endpoint}",
             auth=auth,
             verify=verify,
-            timeout=httpx.Timeout(WAIT * 1.2 + 5, connect=CONNECT_TIMEOUT),
+            timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
             trust_env=False,
         )
 
@@ -114,11 +117,13 @@ class ConsulProvider(Provider):
 
     async def _read(self, client: httpx.AsyncClient, prefix: str, index: int) -> tuple[int, dict[str, bytes]]:
         """Return Consul's index and all keys below a prefix; with an index, waits for something newer."""
-        query = {"recurse": "true"}
+        query, timeout = {"recurse": "true"}, client.timeout
         if index:
             query |= {"index": str(index), "wait": f"{WAIT}s"}
+            # Consul adds up to a sixteenth of the wait, so that not all its clients come back at once.
+            timeout = httpx.Timeout(WAIT * 17 / 16 + READ_TIMEOUT, connect=CONNECT_TIMEOUT)
         try:
-            answer = await client.get(f"/v1/kv/{prefix}", params=query)
+            answer = await client.get(f"/v1/kv/{quote(prefix)}", params=query, timeout=timeout)
         except httpx.HTTPError as error:
             raise UnreachableError(str(error) or type(error).__name__) from error
         new_index = _index(answer.headers.get("X-Consul-Index", ""))
@@ -151,10 +156,5 @@ def client_context(tls: ClientTLS) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if tls.cert and tls.key:
-        with tempfile.TemporaryDirectory() as folder:
-            chain, key = Path(folder, "chain.pem"), Path(folder, "key.pem")
-            chain.write_text(tls.cert)
-            key.touch(mode=0o600)
-            key.write_text(tls.key)
-            context.load_cert_chain(chain, key)
+        load_pair(context, tls.cert, tls.key)
     return context
