@@ -1,6 +1,6 @@
 """Errors as values: who failed, what to do next, and how a command ends.
 
-Everything that a user can cause or meet is a :class:`TraefikeeError`. One place (:func:`traefikee.cli.run.guarded`)
+Everything that a user can cause or meet is a :class:`TraefikeeError`. One place (:func:`traefikee.cli.common.fail`)
 turns it into a line on standard error and an exit code, and one (:mod:`traefikee.api.answers`) into an HTTP status.
 """
 

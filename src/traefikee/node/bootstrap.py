@@ -100,7 +100,6 @@ class Bootstrap:
 
     def __init__(self, asked: NewCluster) -> None:
         self.asked = asked
-        self.formed = False
         cluster_id = new_id()
         self._authority = pki.new_authority(cluster_id)
         identity = new_id()

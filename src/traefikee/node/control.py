@@ -52,7 +52,7 @@ class ControlOptions:
     """How a control node is started.
 
     :ivar listen: ``host:port`` of the cluster's port.
-    :ivar api: the same for traefikectl's port; ``dashboard`` for the dashboard's.
+    :ivar api: the same for traefikeectl's port; ``dashboard`` for the dashboard's.
     :ivar api_chosen: whether that address was asked for: then it must be free. The default is given up with a warning
         where another node of the same machine holds it. ``dashboard_chosen`` likewise.
     :ivar socket: where the local commands reach this node.
