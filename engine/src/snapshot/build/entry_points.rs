@@ -1,0 +1,71 @@
+//! Entry points, but for their routes.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::Kept;
+use crate::route::Router;
+use crate::snapshot;
+use crate::snapshot::table::{EntryPoint, Trust};
+use crate::stats::EntryPointStats;
+use crate::tls::server::{Identified, ServerTls};
+
+/// Certificates by id, with what was read from them.
+pub(super) type Certificates<'a> = HashMap<&'a str, (&'a snapshot::Certificate, Option<Identified>)>;
+
+pub(super) fn entry_point(
+    entry_point: &snapshot::EntryPoint,
+    certificates: &Certificates<'_>,
+    kept: &Kept<'_>,
+) -> Result<(SocketAddr, EntryPoint), String> {
+    let address = crate::listen::resolve(&entry_point.address)?;
+    let networks = entry_point.forwarded_headers.trusted_ips.iter().map(|text| network(text));
+    let networks = networks.collect::<Result<_, _>>()?;
+    let tls = match &entry_point.tls {
+        None => None,
+        Some(tls) => server_tls(&entry_point.name, tls, certificates, kept)?,
+    };
+    let stats = match kept.entry_point_stats.get(&entry_point.name) {
+        Some(stats) => Arc::clone(stats),
+        None => Arc::new(EntryPointStats::new(kept.workers)),
+    };
+    let built = EntryPoint {
+        name: entry_point.name.clone(),
+        trust: Trust { everybody: entry_point.forwarded_headers.insecure, networks },
+        ping: entry_point.ping,
+        tls,
+        router: Router::default(),
+        stats,
+    };
+    Ok((address, built))
+}
+
+/// `Ok(None)` if a certificate could not be read, which has been told already.
+fn server_tls(
+    name: &str,
+    tls: &snapshot::Tls,
+    certificates: &Certificates<'_>,
+    kept: &Kept<'_>,
+) -> Result<Option<Arc<ServerTls>>, String> {
+    let find = |id: &String| certificates.get(id.as_str()).ok_or_else(|| format!("there is no certificate {id}"));
+    let named = tls.certificates.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    let default = find(&tls.default_certificate)?;
+    let documents: Vec<_> = named.iter().chain([&default]).map(|(document, _)| (*document).clone()).collect();
+    let before = kept.tables.entry_points.values().find(|before| before.name == name).and_then(|it| it.tls.as_ref());
+    if let Some(before) = before.filter(|before| before.is_built_from(tls, &documents)) {
+        return Ok(Some(Arc::clone(before)));
+    }
+    let read: Option<Vec<&Identified>> = named.iter().map(|(_, identified)| identified.as_ref()).collect();
+    let (Some(read), Some(default)) = (read, default.1.as_ref()) else { return Ok(None) };
+    ServerTls::build(tls, &read, default, documents).map(Arc::new).map(Some)
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    address
+        .or_else(|_| text.parse())
+        .map_err(|_| format!("trusted_ips: \"{text}\" is neither an address nor a network"))
+}

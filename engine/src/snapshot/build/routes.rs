@@ -1,0 +1,90 @@
+//! What routes match, and how they change paths.
+
+use regex::{Regex, RegexBuilder};
+
+use crate::route::matcher::{Matcher, Pattern, QueryTest};
+use crate::route::modify::{self, Modifier};
+use crate::snapshot;
+use crate::snapshot::{QueryPair, TextPattern};
+
+/// Largest compiled regular expression, in bytes.
+const MAX_REGEX: usize = 1 << 20;
+
+fn regex(pattern: &str) -> Result<Regex, String> {
+    let built = RegexBuilder::new(pattern).size_limit(MAX_REGEX).dfa_size_limit(MAX_REGEX).build();
+    built.map_err(|error| {
+        // The last line says what is wrong; those before it draw where.
+        let text = error.to_string();
+        let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        format!("regular expression \"{pattern}\": {last}")
+    })
+}
+
+pub(super) fn matchers(matchers: &[snapshot::Matcher]) -> Result<Vec<Matcher>, String> {
+    matchers.iter().map(matcher).collect()
+}
+
+fn matcher(matcher: &snapshot::Matcher) -> Result<Matcher, String> {
+    use snapshot::Matcher as Document;
+    Ok(match matcher {
+        Document::Host { hosts } => Matcher::Host(boxed(hosts)),
+        Document::HostRegexp { patterns } => {
+            Matcher::HostRegexp(patterns.iter().map(|pattern| regex(pattern)).collect::<Result<_, _>>()?)
+        }
+        Document::Path { paths, redirect_slash } => {
+            Matcher::Path { paths: patterns(paths)?, redirect_slash: *redirect_slash }
+        }
+        Document::PathPrefix { prefixes } => Matcher::PathPrefix(patterns(prefixes)?),
+        Document::Method { methods } => Matcher::Method(boxed(methods)),
+        Document::Headers { pairs } => {
+            Matcher::Headers(pairs.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect())
+        }
+        Document::HeadersRegexp { pairs } => {
+            let pair = |(name, pattern): &(String, String)| Ok((name.as_str().into(), regex(pattern)?));
+            Matcher::HeadersRegexp(pairs.iter().map(pair).collect::<Result<_, String>>()?)
+        }
+        Document::Query { pairs } => Matcher::Query(pairs.iter().map(query).collect::<Result<_, _>>()?),
+    })
+}
+
+fn query(pair: &QueryPair) -> Result<(Box<str>, QueryTest), String> {
+    let test = match (&pair.exact, &pair.regexp, pair.present) {
+        (Some(text), None, None) => QueryTest::Exact(text.as_str().into()),
+        (None, Some(pattern), None) => QueryTest::Regexp(regex(pattern)?),
+        (None, None, Some(true)) => QueryTest::Present,
+        _ => return Err(format!("query {}: exactly one of exact, regexp and \"present\": true is needed", pair.key)),
+    };
+    Ok((pair.key.as_str().into(), test))
+}
+
+fn patterns(patterns: &[TextPattern]) -> Result<Vec<Pattern>, String> {
+    let pattern = |pattern: &TextPattern| match pattern {
+        TextPattern::Exact(text) => Ok(Pattern::Exact(text.as_str().into())),
+        TextPattern::Regexp(pattern) => regex(pattern).map(Pattern::Regexp),
+    };
+    patterns.iter().map(pattern).collect()
+}
+
+pub(super) fn modifiers(modifiers: &[snapshot::Modifier]) -> Result<Vec<Modifier>, String> {
+    use snapshot::Modifier as Document;
+    let modifier = |modifier: &Document| {
+        Ok(match modifier {
+            Document::StripPrefixRegex { patterns } => {
+                Modifier::StripPrefixRegex(patterns.iter().map(|pattern| regex(pattern)).collect::<Result<_, _>>()?)
+            }
+            Document::StripPrefix { prefixes } => {
+                Modifier::StripPrefix(prefixes.iter().map(|prefix| prefix.trim_end_matches('/').into()).collect())
+            }
+            Document::AddPrefix { prefix } => Modifier::AddPrefix(modify::configured(prefix)),
+            Document::ReplacePathRegex { pattern, replacement } => {
+                Modifier::ReplacePathRegex { pattern: regex(pattern)?, replacement: replacement.clone() }
+            }
+            Document::ReplacePath { path } => Modifier::ReplacePath(modify::configured_path(path)),
+        })
+    };
+    modifiers.iter().map(modifier).collect()
+}
+
+fn boxed(texts: &[String]) -> Vec<Box<str>> {
+    texts.iter().map(|text| text.as_str().into()).collect()
+}
