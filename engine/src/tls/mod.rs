@@ -14,7 +14,7 @@ use rustls_pki_types::pem::PemObject;
 
 /// The one implementation of cryptography.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 /// All certificates in a PEM text.

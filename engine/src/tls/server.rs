@@ -76,7 +76,7 @@ impl ServerTls {
         let known = certificates.iter().map(|identified| (identified.names.clone(), Arc::clone(&identified.key)));
         let mut config = builder.with_cert_resolver(Arc::new(Selector::new(known, default)));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(|error| error.to_string())?;
+        config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| error.to_string())?;
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             client_ca: tls.client_ca.clone(),
