@@ -11,11 +11,11 @@ use tokio::time::{Sleep, sleep};
 
 use super::pipe::{Broken, Pipe};
 use super::relay;
+use super::sides::{Downstream, Sink, Upstream};
 use crate::error::Failure;
 use crate::http::Malformed;
 use crate::http::head::Answer;
 use crate::http::scan::{Found, MAX_HEAD, Scanner};
-use crate::io::Conn;
 
 /// How the request's own way to the server stands.
 #[derive(Debug)]
@@ -74,8 +74,8 @@ impl Exchange {
     /// understand them. `limit` counts from the end of the request.
     pub(crate) async fn answer(
         &mut self,
-        client: &mut Conn,
-        server: &mut Conn,
+        client: &mut Downstream<'_>,
+        server: &mut Upstream,
         method: &str,
         limit: Option<Duration>,
         relay_interim: bool,
@@ -99,15 +99,15 @@ impl Exchange {
     /// Sends the answer while the rest of the request, if any, still goes the other way.
     pub(crate) async fn relay(
         &mut self,
-        client: &mut Conn,
-        server: &mut Conn,
+        client: &mut Downstream<'_>,
+        server: &mut Upstream,
         download: &mut Pipe,
     ) -> Result<(), Failure> {
         poll_fn(|cx| {
             if let Err(failure) = self.poll_request(cx, client, server) {
                 return Poll::Ready(Err(failure));
             }
-            match download.poll(cx, server, client) {
+            match download.poll(cx, server.source(), client.sink()) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
                 Poll::Ready(Err(Broken::Sink(_))) => Poll::Ready(Err(Failure::ClientGone)),
@@ -121,13 +121,14 @@ impl Exchange {
     fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Conn,
-        server: &mut Conn,
+        client: &mut Downstream<'_>,
+        server: &mut Upstream,
         method: &str,
         relay_interim: bool,
     ) -> Poll<Result<Answer, Failure>> {
         loop {
             self.poll_request(cx, client, server)?;
+            let Upstream::Http1(server) = &mut *server;
             match self.scanner.scan(&server.buffer).map_err(Failure::ServerMalformed)? {
                 Found::Head { start: 0, end } => {
                     let bytes = server.buffer.split_to(end).freeze();
@@ -167,10 +168,11 @@ impl Exchange {
         if self.answered { Failure::ServerCut(error) } else { Failure::ServerClosed(error) }
     }
 
-    fn poll_interim(&mut self, cx: &mut Context<'_>, client: &mut Conn) -> Result<(), Failure> {
+    fn poll_interim(&mut self, cx: &mut Context<'_>, client: &mut Downstream<'_>) -> Result<(), Failure> {
         if self.interim.is_empty() {
             return Ok(());
         }
+        let Sink::Http1(client) = client.sink();
         while !self.interim.is_empty() {
             match client.poll_write(cx, &self.interim) {
                 Poll::Ready(Ok(written)) => self.interim.advance(written),
@@ -185,9 +187,14 @@ impl Exchange {
     }
 
     /// Sends what there is of the request. When it has been sent, watches whether the client stays.
-    fn poll_request(&mut self, cx: &mut Context<'_>, client: &mut Conn, server: &mut Conn) -> Result<(), Failure> {
+    fn poll_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Downstream<'_>,
+        server: &mut Upstream,
+    ) -> Result<(), Failure> {
         if matches!(self.sending, Sending::Running) {
-            match self.upload.poll(cx, client, server) {
+            match self.upload.poll(cx, client.source(), server.sink()) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(())) => self.sending = Sending::Done,
                 Poll::Ready(Err(Broken::Sink(error))) => {
@@ -198,19 +205,6 @@ impl Exchange {
                 Poll::Ready(Err(Broken::Malformed(error))) => return Err(Failure::Request(error)),
             }
         }
-        poll_presence(cx, client)
+        client.poll_presence(cx)
     }
-}
-
-/// Reads ahead what the client sends, within bounds, to notice its end: a client that closes its side, even only for
-/// writing, is taken to have left, as nginx and Go take it.
-pub(crate) fn poll_presence(cx: &mut Context<'_>, client: &mut Conn) -> Result<(), Failure> {
-    while client.buffer.len() < MAX_HEAD {
-        match client.poll_fill(cx) {
-            Poll::Pending => break,
-            Poll::Ready(Ok(1..)) => {}
-            Poll::Ready(_) => return Err(Failure::ClientGone),
-        }
-    }
-    Ok(())
 }

@@ -7,11 +7,12 @@ use std::task::Poll;
 use bytes::BytesMut;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 
-use super::exchange::{Exchange, poll_presence};
+use super::exchange::Exchange;
 use super::forwarded::Origin;
 use super::pipe::Pipe;
 use super::relay::{self, Rewritten};
 use super::reply::Reply;
+use super::sides::{Downstream, Upstream};
 use super::{Client, Done, End};
 use crate::error::{Failure, Retry};
 use crate::http::body::{Incoming, Outgoing};
@@ -25,11 +26,11 @@ use crate::snapshot::table::{Route, Server, Settings};
 struct Answered {
     answer: Answer,
     server: Arc<Server>,
-    conn: Conn,
+    up: Upstream,
     exchange: Exchange,
 }
 
-impl Client {
+impl Client<'_> {
     /// Has a request answered by a server of its route's service.
     pub(super) async fn forward(
         &mut self,
@@ -47,7 +48,7 @@ impl Client {
             Err(failure) => self.failed(failure, request, is_read).await,
         };
         if let Some(failure) = &done.failure {
-            let (peer, status, route) = (self.peer, done.status, &route.id);
+            let (peer, status, route) = (self.session.peer, done.status, &route.id);
             if failure.is_servers() {
                 tracing::warn!(%peer, route, status, cause = %failure, "exchange failed");
             } else {
@@ -82,14 +83,14 @@ impl Client {
         let mut fresh = false;
         loop {
             let server = &service.servers[index];
-            let pooled = if fresh { None } else { self.worker.pools.take(server, !is_repeatable) };
+            let pooled = if fresh { None } else { self.session.worker.pools.take(server, !is_repeatable) };
             let reused = pooled.is_some();
             let connected = match pooled {
-                Some(conn) => Ok(conn),
-                None => self.connect(server, settings).await,
+                Some(conn) => Ok(Upstream::Http1(conn)),
+                None => self.connect(server, settings).await.map(Upstream::Http1),
             };
-            let mut conn = match connected {
-                Ok(conn) => conn,
+            let mut up = match connected {
+                Ok(up) => up,
                 Err(failure) if failure.retry() == Retry::OtherServer => {
                     tracing::debug!(server = server.url, cause = %failure, "server cannot be reached");
                     unreachable.push(index);
@@ -99,8 +100,8 @@ impl Client {
                 Err(failure) => return Err(failure),
             };
             let head = || {
-                let identity = self.tls.as_ref().and_then(|tls| tls.identity.as_ref());
-                let (peer, tls) = (self.peer.ip(), self.tls.is_some());
+                let identity = self.session.identity();
+                let (peer, tls) = (self.session.peer.ip(), self.session.tls.is_some());
                 let origin = Origin { peer, tls, trusted, identity, server_name: &settings.server_name };
                 relay::request(request, rewritten, route, server, &origin)
             };
@@ -116,14 +117,14 @@ impl Client {
             };
             let limit = settings.response_header_timeout;
             let interim = request.version == crate::http::Version::Http11;
-            let result = running.answer(&mut self.conn, &mut conn, method, limit, interim).await;
+            let result = running.answer(&mut self.down, &mut up, method, limit, interim).await;
             *is_read = running.upload.is_read();
             match result {
                 Ok(answer) if answer.status == 101 && (request.upgrade().is_none() || !running.is_sent()) => {
                     return Err(Failure::ServerMalformed(Malformed::Syntax("101 that was not asked for")));
                 }
                 Ok(answer) => {
-                    return Ok(Answered { answer, server: Arc::clone(server), conn, exchange: running });
+                    return Ok(Answered { answer, server: Arc::clone(server), up, exchange: running });
                 }
                 Err(failure)
                     if failure.retry() == Retry::FreshConnection
@@ -143,8 +144,8 @@ impl Client {
     /// Connects to a server, unless the client leaves meanwhile.
     async fn connect(&mut self, server: &Server, settings: &Settings) -> Result<Conn, Failure> {
         let connecting = connect(&server.target, settings.dial_timeout);
-        let client = &mut self.conn;
-        let gone = poll_fn(|cx| match poll_presence(cx, client) {
+        let client = &mut self.down;
+        let gone = poll_fn(|cx| match client.poll_presence(cx) {
             Ok(()) => Poll::Pending,
             Err(failure) => Poll::Ready(failure),
         });
@@ -157,14 +158,14 @@ impl Client {
 
     /// Relays an answer.
     async fn deliver(&mut self, request: &Request, answered: Answered, settings: &Settings) -> Done {
-        let Answered { answer, server, mut conn, mut exchange } = answered;
-        let goes_on = request.keep_alive && exchange.upload.is_read() && !self.gate.is_closed();
+        let Answered { answer, server, mut up, mut exchange } = answered;
+        let goes_on = request.keep_alive && exchange.upload.is_read() && !self.session.gate.is_closed();
         let delivery = relay::delivery(&answer, request.version, goes_on);
         let mut head = exchange.take_interim();
         head.reserve(1024);
         relay::answer(&answer, request, delivery, &mut head);
         let mut download = Pipe::new(head, Incoming::new(answer.framing), delivery.coding);
-        let result = exchange.relay(&mut self.conn, &mut conn, &mut download).await;
+        let result = exchange.relay(&mut self.down, &mut up, &mut download).await;
         match result {
             Err(failure) if download.is_untouched() => {
                 let is_read = exchange.upload.is_read();
@@ -179,7 +180,8 @@ impl Client {
             },
             Ok(()) => {
                 if answer.keep_alive && exchange.is_sent() {
-                    self.worker.pools.put(&server, conn, settings.max_idle_per_server);
+                    let Upstream::Http1(conn) = up;
+                    self.session.worker.pools.put(&server, conn, settings.max_idle_per_server);
                 }
                 let end = match (delivery.keep_alive, exchange.upload.is_read()) {
                     (true, true) => End::Next,
@@ -203,17 +205,19 @@ impl Client {
 
     /// Relays the change to another protocol, and then bytes in both directions until both sides have ended.
     async fn tunnel(&mut self, answered: Answered) -> Done {
-        let Answered { answer, mut conn, mut exchange, .. } = answered;
+        let Answered { answer, up, mut exchange, .. } = answered;
+        let Upstream::Http1(mut conn) = up;
+        let Downstream::Http1(client) = &mut self.down;
         let mut head = exchange.take_interim();
         relay::switching(&answer, &mut head);
         head.extend_from_slice(&conn.buffer);
-        let early = std::mem::replace(&mut self.conn.buffer, BytesMut::new());
+        let early = std::mem::replace(&mut client.buffer, BytesMut::new());
         conn.rest();
         let result = async {
-            self.conn.send(&head).await?;
+            client.send(&head).await?;
             conn.send(&early).await?;
             drop((head, early));
-            copy_bidirectional(&mut self.conn.stream, &mut conn.stream).await
+            copy_bidirectional(&mut client.stream, &mut conn.stream).await
         }
         .await;
         // How a tunnel ends is the two ends' own business.

@@ -8,6 +8,7 @@ mod forwarded;
 mod pipe;
 mod relay;
 mod reply;
+mod sides;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -15,15 +16,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::error::Failure;
-use crate::http::body::Incoming;
-use crate::http::chunked::Decoded;
+use crate::http::Version;
 use crate::http::head::Request;
-use crate::http::{Framing, Version};
 use crate::io::{Conn, Stream};
 use crate::snapshot::table::{Service, Slot};
 use crate::tls::peer::Identity;
@@ -32,19 +30,24 @@ use crate::worker::{Gate, Worker};
 use client::{Next, Reader};
 use decide::Plan;
 use reply::Reply;
+use sides::Downstream;
 
 /// How long a TLS handshake may take if heads may take any time.
 const HANDSHAKE: Duration = Duration::from_secs(60);
 
-/// A client's connection, from its acceptance to its end.
-struct Client {
+/// What all requests of a client's connection have in common, whatever codec it speaks.
+struct Session {
     worker: Rc<Worker>,
     slot: Slot,
     gate: Rc<Gate>,
     peer: SocketAddr,
     tls: Option<Tls>,
-    conn: Conn,
-    reader: Reader,
+}
+
+/// A client that waits for the answer to one request.
+struct Client<'a> {
+    session: &'a Session,
+    down: Downstream<'a>,
 }
 
 /// What a handshake has agreed.
@@ -79,15 +82,29 @@ enum End {
 /// Serves a connection until it ends.
 pub(crate) async fn serve(worker: Rc<Worker>, slot: Slot, gate: Rc<Gate>, stream: TcpStream, peer: SocketAddr) {
     let Some((stream, tls)) = handshake(&worker, slot, &gate, stream).await else { return };
-    let mut client = Client { worker, slot, gate, peer, tls, conn: Conn::new(stream), reader: Reader::default() };
+    let session = Session { worker, slot, gate, peer, tls };
+    http1(&session, Conn::new(stream)).await;
+}
+
+/// Serves the requests of an HTTP/1 connection, one after the other.
+async fn http1(session: &Session, mut conn: Conn) {
+    let mut reader = Reader::default();
     let end = loop {
-        match client.turn().await {
+        let settings = Arc::clone(&session.worker.shared.tables.load().settings);
+        let request = match reader.next(&mut conn, &session.gate, &settings).await {
+            Next::Head(head) => Request::parse(head).map_err(Failure::Request),
+            Next::Failed(failure) => Err(failure),
+            Next::Ended => break End::Close,
+        };
+        drop(settings);
+        let mut client = Client { session, down: Downstream::Http1(&mut conn) };
+        match client.serve(request).await {
             End::Next => {}
             end => break end,
         }
     };
     if end != End::Cut {
-        client.reader.close(&mut client.conn, end == End::Linger).await;
+        reader.close(&mut conn, end == End::Linger).await;
     }
 }
 
@@ -120,23 +137,16 @@ async fn handshake(worker: &Worker, slot: Slot, gate: &Gate, stream: TcpStream) 
     }
 }
 
-impl Client {
-    /// Serves the next request.
-    async fn turn(&mut self) -> End {
-        let settings = Arc::clone(&self.worker.shared.tables.load().settings);
-        let head = match self.reader.next(&mut self.conn, &self.gate, &settings).await {
-            Next::Head(head) => Ok(head),
-            Next::Failed(failure) => Err(failure),
-            Next::Ended => return End::Close,
-        };
-        drop(settings);
+impl Client<'_> {
+    /// Has a request answered, and counts it.
+    async fn serve(&mut self, request: Result<Request, Failure>) -> End {
         let begun = Instant::now();
-        let worker = Rc::clone(&self.worker);
+        let worker = &*self.session.worker;
         let stats = worker.stats();
         stats.requests_open.add(1);
-        let _open = OpenRequest(&worker);
-        let done = match head {
-            Ok(head) => self.exchange(head).await,
+        let _open = OpenRequest(worker);
+        let done = match request {
+            Ok(request) => self.exchange(&request).await,
             Err(failure) => Some(self.refuse(failure, None).await),
         };
         let Some(done) = done else { return End::Close };
@@ -144,7 +154,7 @@ impl Client {
         stats.status(done.status);
         stats.response_bytes.add(done.body_bytes);
         stats.duration_ns.add(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
-        if let Some(entry_point) = worker.shared.tables.load().entry_points.get(&self.slot) {
+        if let Some(entry_point) = worker.shared.tables.load().entry_points.get(&self.session.slot) {
             entry_point.stats.request(worker.index);
         }
         if let Some(service) = &done.service {
@@ -157,15 +167,12 @@ impl Client {
     }
 
     /// `None` if the entry point is gone, or asks something else of its clients than when this connection was made.
-    async fn exchange(&mut self, head: Bytes) -> Option<Done> {
-        let request = match Request::parse(head) {
-            Ok(request) => request,
-            Err(error) => return Some(self.refuse(Failure::Request(error), None).await),
-        };
+    async fn exchange(&mut self, request: &Request) -> Option<Done> {
+        let session = self.session;
         let (plan, settings) = {
-            let tables = self.worker.shared.tables.load();
-            let entry_point = tables.entry_points.get(&self.slot)?;
-            let same = match (&self.tls, &entry_point.tls) {
+            let tables = session.worker.shared.tables.load();
+            let entry_point = tables.entry_points.get(&session.slot)?;
+            let same = match (&session.tls, &entry_point.tls) {
                 (None, None) => true,
                 (Some(tls), Some(now)) => Arc::ptr_eq(&tls.spoken, now) || tls.spoken.client_ca == now.client_ca,
                 _ => false,
@@ -173,24 +180,23 @@ impl Client {
             if !same {
                 return None;
             }
-            let identity = self.tls.as_ref().and_then(|tls| tls.identity.as_ref());
-            let draining = self.worker.shared.draining.load(Ordering::Relaxed);
-            let plan = decide::decide(entry_point, &request, self.peer.ip(), identity, draining);
+            let draining = session.worker.shared.draining.load(Ordering::Relaxed);
+            let plan = decide::decide(entry_point, request, session.peer.ip(), session.identity(), draining);
             (plan, Arc::clone(&tables.settings))
         };
         Some(match plan {
-            Err(failure) => self.refuse(failure, Some(&request)).await,
-            Ok(Plan::Reply(reply)) => self.reply(&reply, Some(&request)).await,
+            Err(failure) => self.refuse(failure, Some(request)).await,
+            Ok(Plan::Reply(reply)) => self.reply(&reply, Some(request)).await,
             // In a box, so that idle connections do not hold its room.
             Ok(Plan::Forward { route, rewritten, trusted }) => {
-                Box::pin(self.forward(&request, &route, &rewritten, trusted, &settings)).await
+                Box::pin(self.forward(request, &route, &rewritten, trusted, &settings)).await
             }
         })
     }
 
     /// Tells the client about a failure.
     async fn refuse(&mut self, failure: Failure, request: Option<&Request>) -> Done {
-        tracing::debug!(peer = %self.peer, status = failure.status(), cause = %failure, "request refused");
+        tracing::debug!(peer = %self.session.peer, status = failure.status(), cause = %failure, "request refused");
         let done = match Reply::failure(&failure) {
             Some(reply) => self.reply(&reply, request).await,
             None => Done { status: failure.status(), body_bytes: 0, failure: None, service: None, end: End::Cut },
@@ -201,16 +207,16 @@ impl Client {
     /// Answers a request whose body nobody has begun to read. Without a request the connection is not understood, and
     /// closed.
     async fn reply(&mut self, reply: &Reply, request: Option<&Request>) -> Done {
-        let is_read = request.is_some_and(|request| skip_body(request.framing, &mut self.conn));
+        let is_read = request.is_some_and(|request| self.down.skip_body(request.framing));
         self.reply_after(reply, request, is_read).await
     }
 
     /// Answers a request; `is_read` says that its body has left the connection.
     async fn reply_after(&mut self, reply: &Reply, request: Option<&Request>, is_read: bool) -> Done {
-        let keep_alive = is_read && request.is_some_and(|request| request.keep_alive) && !self.gate.is_closed();
+        let keep_alive = is_read && request.is_some_and(|request| request.keep_alive) && !self.session.gate.is_closed();
         let is_head = request.is_some_and(|request| request.method() == "HEAD");
         let version = request.map_or(Version::Http11, |request| request.version);
-        let sent = self.conn.send(&reply.write(version, keep_alive, is_head)).await;
+        let sent = self.down.reply(reply, version, keep_alive, is_head).await;
         let (failure, end) = match sent {
             Err(_) => (Some(Failure::ClientGone), End::Cut),
             Ok(()) if keep_alive => (None, End::Next),
@@ -221,19 +227,10 @@ impl Client {
     }
 }
 
-/// Takes a body that is already there as a whole off the buffer. False if it is not, and the connection is of no more
-/// use.
-fn skip_body(framing: Framing, conn: &mut Conn) -> bool {
-    let mut body = Incoming::new(framing);
-    loop {
-        match body.decode(&mut conn.buffer) {
-            Ok(Decoded::End) => return true,
-            Ok(Decoded::Data(length)) => {
-                conn.buffer.advance(length);
-                body.consumed(length);
-            }
-            Ok(Decoded::More) | Err(_) => return false,
-        }
+impl Session {
+    /// Who the client's certificate says it is.
+    fn identity(&self) -> Option<&Identity> {
+        self.tls.as_ref().and_then(|tls| tls.identity.as_ref())
     }
 }
 

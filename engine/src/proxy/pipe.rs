@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 
+use super::sides::{Sink, Source};
 use crate::http::Malformed;
 use crate::http::body::{Incoming, Outgoing};
 use crate::http::chunked::Decoded;
@@ -62,9 +63,15 @@ impl Pipe {
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut Conn,
-        sink: &mut Conn,
+        source: Source<'_>,
+        sink: Sink<'_>,
     ) -> Poll<Result<(), Broken>> {
+        match (source, sink) {
+            (Source::Http1(source), Sink::Http1(sink)) => self.poll_http1(cx, source, sink),
+        }
+    }
+
+    fn poll_http1(&mut self, cx: &mut Context<'_>, source: &mut Conn, sink: &mut Conn) -> Poll<Result<(), Broken>> {
         loop {
             let direct = self.gather(source).map_err(Broken::Malformed)?;
             if !self.out.is_empty() {

@@ -1,0 +1,123 @@
+//! The two sides of an exchange, each in the codec that it speaks.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use bytes::Buf;
+
+use super::reply::Reply;
+use crate::error::Failure;
+use crate::http::body::Incoming;
+use crate::http::chunked::Decoded;
+use crate::http::scan::MAX_HEAD;
+use crate::http::{Framing, Version};
+use crate::io::Conn;
+
+/// Where a body is read from.
+pub(crate) enum Source<'a> {
+    /// A connection, on which nothing else comes meanwhile.
+    Http1(&'a mut Conn),
+}
+
+/// Where a body is written to.
+pub(crate) enum Sink<'a> {
+    /// A connection, on which nothing else is sent meanwhile.
+    Http1(&'a mut Conn),
+}
+
+/// The client's side of an exchange.
+pub(crate) enum Downstream<'a> {
+    /// The connection on which the request came.
+    Http1(&'a mut Conn),
+}
+
+/// The server's side of an exchange.
+#[derive(Debug)]
+pub(crate) enum Upstream {
+    /// A connection for this exchange alone, until it goes back to the pool.
+    Http1(Conn),
+}
+
+impl Downstream<'_> {
+    /// Where the request's body comes from.
+    pub(crate) fn source(&mut self) -> Source<'_> {
+        match self {
+            Self::Http1(conn) => Source::Http1(conn),
+        }
+    }
+
+    /// Where the answer's body goes.
+    pub(crate) fn sink(&mut self) -> Sink<'_> {
+        match self {
+            Self::Http1(conn) => Sink::Http1(conn),
+        }
+    }
+
+    /// Fails once the client has left. Reads ahead what it sends, within bounds, to notice its end: a client that closes
+    /// its side, even only for writing, is taken to have left, as nginx and Go take it.
+    pub(crate) fn poll_presence(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Http1(conn) => {
+                while conn.buffer.len() < MAX_HEAD {
+                    match conn.poll_fill(cx) {
+                        Poll::Pending => break,
+                        Poll::Ready(Ok(1..)) => {}
+                        Poll::Ready(_) => return Err(Failure::ClientGone),
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes a request's body that is already there as a whole out of the way. False if it is not, and nothing can be
+    /// found on the connection any more.
+    pub(crate) fn skip_body(&mut self, framing: Framing) -> bool {
+        match self {
+            Self::Http1(conn) => skip_body(framing, conn),
+        }
+    }
+
+    /// Sends an answer of the engine itself.
+    pub(crate) async fn reply(
+        &mut self,
+        reply: &Reply,
+        version: Version,
+        keep_alive: bool,
+        is_head: bool,
+    ) -> io::Result<()> {
+        match self {
+            Self::Http1(conn) => conn.send(&reply.write(version, keep_alive, is_head)).await,
+        }
+    }
+}
+
+impl Upstream {
+    /// Where the answer's body comes from.
+    pub(crate) fn source(&mut self) -> Source<'_> {
+        match self {
+            Self::Http1(conn) => Source::Http1(conn),
+        }
+    }
+
+    /// Where the request goes.
+    pub(crate) fn sink(&mut self) -> Sink<'_> {
+        match self {
+            Self::Http1(conn) => Sink::Http1(conn),
+        }
+    }
+}
+
+fn skip_body(framing: Framing, conn: &mut Conn) -> bool {
+    let mut body = Incoming::new(framing);
+    loop {
+        match body.decode(&mut conn.buffer) {
+            Ok(Decoded::End) => return true,
+            Ok(Decoded::Data(length)) => {
+                conn.buffer.advance(length);
+                body.consumed(length);
+            }
+            Ok(Decoded::More) | Err(_) => return false,
+        }
+    }
+}
