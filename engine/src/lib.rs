@@ -8,6 +8,7 @@ mod control;
 mod error;
 mod http;
 mod io;
+mod limit;
 mod listen;
 mod log;
 mod pool;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::cli::{Command, Options};
+use crate::limit::Descriptors;
 use crate::state::Shared;
 
 /// What the command `traefikee-engine` does.
@@ -69,24 +71,30 @@ fn die_with_parent(parent: Option<rustix::process::Pid>) -> std::io::Result<()> 
     }
 }
 
-/// Allows as many open files as the system grants: each connection is one.
-fn raise_file_limit() -> rustix::io::Result<()> {
+/// Allows as many open files as the system grants: each connection is one. Returns how many there may be.
+fn raise_file_limit() -> u64 {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
+    let before = limit.current;
     limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit)
+    match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => limit.current,
+        Err(error) => {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+            before
+        }
+    }
+    .unwrap_or(u64::MAX)
 }
 
 fn run(options: &Options) -> std::io::Result<ExitCode> {
     let log = log::start(options.json_log)?;
     std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "internal error")));
-    if let Err(error) = raise_file_limit() {
-        tracing::warn!(%error, "cannot raise the limit of open files");
-    }
+    let descriptors = Descriptors::new(raise_file_limit());
     let listener = control::bind(&options.control).map_err(|error| {
         std::io::Error::new(error.kind(), format!("cannot listen on {}: {error}", options.control.display()))
     })?;
-    let shared = Arc::new(Shared::new(options.workers));
+    let shared = Arc::new(Shared::new(options.workers, descriptors));
     let workers = (0..options.workers)
         .map(|index| worker::start(index, Arc::clone(&shared)))
         .collect::<std::io::Result<Vec<_>>>()?;

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use crate::limit::Descriptors;
 use crate::snapshot::table::Tables;
 use crate::stats::WorkerStats;
 
@@ -17,17 +18,20 @@ pub(crate) struct Shared {
     pub(crate) stats: Box<[WorkerStats]>,
     /// Whether the engine is stopping.
     pub(crate) draining: AtomicBool,
+    /// The file descriptors that there may be.
+    pub(crate) descriptors: Descriptors,
     /// Told whenever a worker that drains has closed a connection.
     pub(crate) closed: Notify,
 }
 
 impl Shared {
     /// The state of an engine that was not told anything yet.
-    pub(crate) fn new(workers: usize) -> Self {
+    pub(crate) fn new(workers: usize, descriptors: Descriptors) -> Self {
         Self {
             tables: ArcSwap::from_pointee(Tables::empty()),
             stats: (0..workers).map(|_| WorkerStats::new()).collect(),
             draining: AtomicBool::new(false),
+            descriptors,
             closed: Notify::new(),
         }
     }

@@ -46,6 +46,8 @@ impl Counter {
 #[repr(align(128))]
 pub(crate) struct WorkerStats {
     pub(crate) accepted: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) accept_failed: Counter,
     pub(crate) open: Counter,
     pub(crate) panicked: Counter,
     pub(crate) requests: Counter,
@@ -61,6 +63,8 @@ impl WorkerStats {
     pub(crate) fn new() -> Self {
         Self {
             accepted: Counter::default(),
+            refused: Counter::default(),
+            accept_failed: Counter::default(),
             open: Counter::default(),
             panicked: Counter::default(),
             requests: Counter::default(),
@@ -168,6 +172,8 @@ pub(crate) fn report<'a>(
     json!({
         "connections": {
             "accepted": sum(&|stats| stats.accepted.get()),
+            "refused": sum(&|stats| stats.refused.get()),
+            "accept_failed": sum(&|stats| stats.accept_failed.get()),
             "open": sum(&|stats| stats.open.get()),
             "panicked": sum(&|stats| stats.panicked.get()),
         },

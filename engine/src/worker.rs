@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::error::Kind;
+use crate::limit::Admitted;
 use crate::pool::Pools;
 use crate::proxy;
 use crate::snapshot::table::Slot;
@@ -174,7 +175,12 @@ async fn accept(worker: Rc<Worker>, slot: Slot, gate: Rc<Gate>, listener: TcpLis
             // The client has left the queue already.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::error!(%error, "cannot accept a connection");
+                worker.stats().accept_failed.add(1);
+                let descriptors = &worker.shared.descriptors;
+                if descriptors.told.now() {
+                    let files = descriptors.limit();
+                    tracing::error!(%error, files, "cannot accept a connection; ulimit -n says how many files there may be");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -189,8 +195,12 @@ async fn accept(worker: Rc<Worker>, slot: Slot, gate: Rc<Gate>, listener: TcpLis
 fn spawn(worker: &Rc<Worker>, slot: Slot, gate: &Rc<Gate>, stream: TcpStream, peer: SocketAddr) {
     let stats = worker.stats();
     stats.accepted.add(1);
+    let Ok(admitted) = admit(worker, slot, &stream, peer) else {
+        stats.refused.add(1);
+        return refuse(&stream);
+    };
     stats.open.add(1);
-    let open = OpenConnection(Rc::clone(worker));
+    let open = OpenConnection(Rc::clone(worker), admitted);
     let serving = proxy::serve(Rc::clone(worker), slot, Rc::clone(gate), stream, peer);
     tokio::task::spawn_local(async move {
         let worker = &open.0;
@@ -208,8 +218,46 @@ fn spawn(worker: &Rc<Worker>, slot: Slot, gate: &Rc<Gate>, stream: TcpStream, pe
     });
 }
 
+/// Whether a connection may stay. `Ok(None)` if its entry point is gone.
+fn admit(worker: &Worker, slot: Slot, stream: &TcpStream, peer: SocketAddr) -> Result<Option<Admitted>, ()> {
+    let tables = worker.shared.tables.load();
+    let Some(entry_point) = tables.entry_points.get(&slot) else { return Ok(None) };
+    let name = &entry_point.name;
+    let descriptors = &worker.shared.descriptors;
+    if !descriptors.admit(stream) {
+        if descriptors.told.now() {
+            let files = descriptors.limit();
+            tracing::error!(
+                entry_point = name,
+                %peer,
+                files,
+                "connection refused: the files that may be open are used up, the rest is kept for servers; \
+                 raise ulimit -n (LimitNOFILE= of a systemd unit)"
+            );
+        }
+        return Err(());
+    }
+    let admitted = entry_point.connections.enter(entry_point.limits).and_then(|mut admitted| {
+        admitted.of(peer.ip(), entry_point.limits)?;
+        Ok(admitted)
+    });
+    admitted.map(Some).map_err(|full| {
+        if entry_point.connections.told.now() {
+            tracing::warn!(entry_point = name, %peer, cause = %full, "connection refused");
+        }
+    })
+}
+
+/// Closes a connection whose client was not served. What it has sent is read first: closing over unread bytes would
+/// reset the connection.
+fn refuse(stream: &TcpStream) {
+    let mut room = [0_u8; 4096];
+    // Nothing, or an error, is as good.
+    let _ = rustix::net::recv(stream, &mut room, rustix::net::RecvFlags::DONTWAIT);
+}
+
 /// Counts an open connection until it is dropped.
-struct OpenConnection(Rc<Worker>);
+struct OpenConnection(Rc<Worker>, #[expect(dead_code, reason = "counts while it is there")] Option<Admitted>);
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {

@@ -288,7 +288,10 @@ fn counters_of_everything() {
     let length = client.get("/").body.len() + client.get("/").body.len();
     eventually("the counts", || (engine.get("/counters")["requests"]["total"] == 2).then_some(()));
     let counters = engine.get("/counters");
-    assert_eq!(counters["connections"], json!({"accepted": 1, "open": 1, "panicked": 0}));
+    assert_eq!(
+        counters["connections"],
+        json!({"accepted": 1, "refused": 0, "accept_failed": 0, "open": 1, "panicked": 0})
+    );
     assert_eq!(counters["requests"]["by_status"], json!({"200": 2}));
     assert_eq!(counters["requests"]["by_entry_point"], json!({"http": 2}));
     assert_eq!(counters["requests"]["response_bytes_total"], length);

@@ -4,6 +4,7 @@ import signal
 import stat
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,6 +79,26 @@ def test_a_graceful_stop_lets_running_requests_end(router: Router, how: str) -> 
         assert (answer.status, answer.body) == (200, b"slow\n")
     assert router.engine.process.wait() == 0
     assert not router.engine.control_socket.exists()
+
+
+def test_a_stop_is_announced_before_listeners_close(router: Router) -> None:
+    point = entry_point(f"{router.address}:{router.port}", ping=True)
+    settings: Any = {"request_accept_grace_timeout_ms": 1_500, "grace_timeout_ms": 60_000}
+    router.engine.apply(snapshot([point], [route()], [service(router.origin.url)], revision=2, **settings))
+    with Connection(router.address, router.port) as connection:
+        connection.send("GET /ping HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert connection.answer().status == 200  # type: ignore[union-attr]
+        router.engine.control.post("/stop")
+        wait_for(lambda: get(router.address, router.port, "/ping").status == 503, "pings say so")
+        assert get(router.address, router.port, "/bytes/1").status == 200, "new connections are served"
+        connection.send("GET /bytes/1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert connection.answer() is not None, "and those that are there"
+        status = router.engine.status()
+        assert status["state"] == "draining"
+        assert len(status["listeners"]) == 1
+        wait_for(lambda: refuses(router.address, router.port), "then no more connections are taken")
+        assert connection.closed()
+    assert router.engine.process.wait() == 0
 
 
 def test_the_grace_ends(router: Router) -> None:

@@ -26,11 +26,12 @@ def engine_binary() -> Path:
 
 
 class EngineProcess:
-    """An engine in a folder of its own."""
+    """An engine in a folder of its own; `under` is a command that becomes it, such as prlimit."""
 
-    def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, options: Sequence[str] = (), under: Sequence[str] = ()) -> None:
         self.control_socket = folder / "control.sock"
         self._options = options
+        self._under = under
         self._process: Process | None = None
         self.control = httpx.Client(
             transport=httpx.HTTPTransport(uds=str(self.control_socket)), base_url="http://engine", timeout=20
@@ -46,7 +47,8 @@ class EngineProcess:
         """Start it, and wait until it answers. After a kill: start it again."""
         if self._process is not None:
             self._process.cleanup()
-        self._process = Process([engine_binary(), "--control", self.control_socket, *self._options], name="engine")
+        command: list[str | Path] = [*self._under, engine_binary(), "--control", self.control_socket, *self._options]
+        self._process = Process(command, name="engine")
         wait_for(self._answers, "the engine answers on its control socket")
 
     def _answers(self) -> bool:

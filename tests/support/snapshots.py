@@ -14,12 +14,18 @@ def entry_point(
     ping: bool = False,
     insecure: bool = True,
     trusted_ips: Sequence[str] = (),
+    max_connections: int = 0,
+    max_connections_per_client: int = 0,
 ) -> Json:
     """An entry point; forwarded headers are believed by default, as in Traefik 1.7."""
     return {
         "name": name,
         "address": address,
         "forwarded_headers": {"insecure": insecure, "trusted_ips": list(trusted_ips)},
+        "limits": {
+            "max_connections": max_connections,
+            "max_connections_per_client": max_connections_per_client,
+        },
         "ping": ping,
         "tls": tls,
     }
@@ -101,6 +107,7 @@ def snapshot(
             "response_header_timeout_ms": 0,
             "request_header_timeout_ms": 60_000,
             "idle_timeout_ms": 180_000,
+            "request_accept_grace_timeout_ms": 0,
             "grace_timeout_ms": 10_000,
             "max_idle_connections_per_server": 200,
             "insecure_skip_verify": False,

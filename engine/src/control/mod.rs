@@ -3,6 +3,7 @@
 mod apply;
 mod socket;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,6 +39,8 @@ pub(crate) struct Control {
     applier: tokio::sync::Mutex<Applier>,
     started: Instant,
     stop: Notify,
+    /// Whether listeners are open.
+    accepting: Cell<bool>,
 }
 
 /// Serves the control socket until the engine is told to stop, and stops it. False if it was told twice, so that requests
@@ -56,6 +59,7 @@ pub(crate) async fn run(
         workers,
         started: Instant::now(),
         stop: Notify::new(),
+        accepting: Cell::new(true),
     });
     tokio::task::spawn_local(accept(listener, Rc::clone(&control)));
     tokio::select! {
@@ -200,7 +204,7 @@ impl Control {
 
     async fn status(&self) -> Value {
         let draining = self.shared.draining.load(Ordering::Relaxed);
-        let listeners = if draining { Vec::new() } else { self.applier.lock().await.listeners() };
+        let listeners = if self.accepting.get() { self.applier.lock().await.listeners() } else { Vec::new() };
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
@@ -218,11 +222,20 @@ impl Control {
         stats::report(&self.shared, entry_points, tables.services.iter().map(AsRef::as_ref))
     }
 
-    /// Closes the listeners and waits for the connections, but not longer than the grace time.
+    /// Goes on accepting for a while, in which pings say that the engine stops; then closes the listeners and waits for
+    /// the connections, but not longer than the grace time.
     async fn drain(&self) {
         self.shared.draining.store(true, Ordering::SeqCst);
-        let grace = self.shared.tables.load().settings.grace_timeout;
-        tracing::info!(grace_seconds = grace.as_secs_f64(), "stopping");
+        let (accepting, grace) = {
+            let settings = &self.shared.tables.load().settings;
+            (settings.request_accept_grace_timeout, settings.grace_timeout)
+        };
+        let (accept_seconds, grace_seconds) = (accepting.as_secs_f64(), grace.as_secs_f64());
+        tracing::info!(accept_seconds, grace_seconds, "stopping");
+        if !accepting.is_zero() {
+            tokio::time::sleep(accepting).await;
+        }
+        self.accepting.set(false);
         for worker in &self.workers {
             // A worker that is gone has nothing to close.
             let _ = worker.send(Order::Drain);

@@ -32,6 +32,7 @@ pub(crate) struct Settings {
     pub(crate) response_header_timeout_ms: u64,
     pub(crate) request_header_timeout_ms: u64,
     pub(crate) idle_timeout_ms: u64,
+    pub(crate) request_accept_grace_timeout_ms: u64,
     pub(crate) grace_timeout_ms: u64,
     pub(crate) max_idle_connections_per_server: usize,
     pub(crate) insecure_skip_verify: bool,
@@ -45,9 +46,18 @@ pub(crate) struct EntryPoint {
     pub(crate) name: String,
     pub(crate) address: String,
     pub(crate) forwarded_headers: ForwardedHeaders,
+    pub(crate) limits: Limits,
     pub(crate) ping: bool,
     #[serde(deserialize_with = "present")]
     pub(crate) tls: Option<Tls>,
+}
+
+/// How many connections an entry point lets in; 0 means any number.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) max_connections: u32,
+    pub(crate) max_connections_per_client: u32,
 }
 
 /// Whose `X-Forwarded-*` headers are believed.

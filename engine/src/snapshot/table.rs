@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::balance::Balance;
+use crate::limit::{Connections, Limits};
 use crate::route::Router;
 use crate::route::modify::Modifier;
 use crate::stats::{EntryPointStats, ServiceStats};
@@ -43,7 +44,9 @@ pub(crate) struct Settings {
     pub(crate) request_header_timeout: Option<Duration>,
     /// How long a client's connection may lie idle.
     pub(crate) idle_timeout: Option<Duration>,
-    /// How long requests may still run after a stop.
+    /// How long connections are still accepted after a stop.
+    pub(crate) request_accept_grace_timeout: Duration,
+    /// How long requests may still run after that.
     pub(crate) grace_timeout: Duration,
     /// Idle connections kept per server and worker.
     pub(crate) max_idle_per_server: usize,
@@ -60,6 +63,10 @@ pub(crate) struct EntryPoint {
     pub(crate) ping: bool,
     /// TLS, if it is spoken.
     pub(crate) tls: Option<Arc<ServerTls>>,
+    /// How many connections are let in.
+    pub(crate) limits: Limits,
+    /// Those that are open.
+    pub(crate) connections: Arc<Connections>,
     /// The routes, in order.
     pub(crate) router: Router,
     /// The counter.
@@ -132,6 +139,7 @@ impl Tables {
                 response_header_timeout: None,
                 request_header_timeout: Some(Duration::from_secs(60)),
                 idle_timeout: None,
+                request_accept_grace_timeout: Duration::ZERO,
                 grace_timeout: Duration::from_secs(10),
                 max_idle_per_server: 0,
             }),

@@ -123,7 +123,7 @@ pub fn empty_snapshot() -> Value {
         "revision": 1,
         "settings": {
             "server_name": "node", "log_level": "debug", "dial_timeout_ms": 5000, "response_header_timeout_ms": 0,
-            "request_header_timeout_ms": 60000, "idle_timeout_ms": 60000, "grace_timeout_ms": 10000,
+            "request_header_timeout_ms": 60000, "idle_timeout_ms": 60000, "grace_timeout_ms": 10000, "request_accept_grace_timeout_ms": 0,
             "max_idle_connections_per_server": 200, "insecure_skip_verify": false, "root_ca_pem": "",
         },
         "entry_points": [entry_point("http")],
@@ -135,6 +135,7 @@ pub fn entry_point(name: &str) -> Value {
     json!({
         "name": name, "address": "127.0.0.1:0", "ping": false, "tls": null,
         "forwarded_headers": {"insecure": true, "trusted_ips": []},
+        "limits": {"max_connections": 0, "max_connections_per_client": 0},
     })
 }
 

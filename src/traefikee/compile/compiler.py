@@ -164,6 +164,10 @@ class _Compiler:
                 insecure=entry_point.forwarded_headers.insecure,
                 trusted_ips=entry_point.forwarded_headers.trusted_ips,
             ),
+            limits=snap.Limits(
+                max_connections=entry_point.connection_limits.total,
+                max_connections_per_client=entry_point.connection_limits.per_client,
+            ),
             ping=self.static.ping is not None and self.static.ping.entry_point == entry_point.name,
             tls=tls,
         )
@@ -176,6 +180,7 @@ def _settings(static: StaticConfiguration) -> snap.Settings:
             "dial_timeout_ms": milliseconds(static.forwarding_timeouts.dial_timeout),
             "response_header_timeout_ms": milliseconds(static.forwarding_timeouts.response_header_timeout),
             "idle_timeout_ms": milliseconds(static.responding_timeouts.idle_timeout),
+            "request_accept_grace_timeout_ms": milliseconds(static.life_cycle.request_accept_grace_timeout),
             "grace_timeout_ms": milliseconds(static.life_cycle.grace_time_out),
             "max_idle_connections_per_server": static.max_idle_conns_per_host or 2,
             "insecure_skip_verify": static.insecure_skip_verify,

@@ -24,6 +24,7 @@ class Settings(Model):
     response_header_timeout_ms: int = 0
     request_header_timeout_ms: int = 60_000
     idle_timeout_ms: int = 180_000
+    request_accept_grace_timeout_ms: int = 0
     grace_timeout_ms: int = 10_000
     max_idle_connections_per_server: int = 200
     insecure_skip_verify: bool = False
@@ -54,12 +55,20 @@ class TLS(Model):
     client_ca: ClientCA | None = None
 
 
+class Limits(Model):
+    """How many open connections an entry point lets in, in all and from one client; 0 means any number."""
+
+    max_connections: int = 0
+    max_connections_per_client: int = 0
+
+
 class EntryPoint(Model):
     """A listener. ``address`` is in Go's listen syntax; with ``ping`` the engine answers ``/ping`` itself."""
 
     name: str
     address: str
     forwarded_headers: ForwardedHeaders = ForwardedHeaders()
+    limits: Limits = Limits()
     ping: bool = False
     tls: TLS | None = None
 

@@ -168,7 +168,8 @@ class _Builder:
                 or self.durations.get("respondingTimeouts.idleTimeout", 180.0)
             ),
             life_cycle=LifeCycle(
-                grace_time_out=self.durations.get("graceTimeOut") or self.durations.get("lifeCycle.graceTimeOut", 10.0)
+                request_accept_grace_timeout=self.durations.get("lifeCycle.requestAcceptGraceTimeout", 0.0),
+                grace_time_out=self.durations.get("graceTimeOut") or self.durations.get("lifeCycle.graceTimeOut", 10.0),
             ),
             api=self.switches.get("api", False),
             ping=ping,

@@ -5,6 +5,7 @@ Items are separated by blanks and split at their first ``:``. Keys are case-inse
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ from traefikee.config.addresses import is_ip_or_network, split_address
 from traefikee.config.certificate_checks import check_certificates, check_pair
 from traefikee.config.certificates import CertificatePair, ReadFile, load_pem
 from traefikee.config.errors import ConfigurationError, Problem, did_you_mean
-from traefikee.config.static import ClientCA, EntryPoint, EntryPointTLS, ForwardedHeaders, TLSVersion
+from traefikee.config.static import ClientCA, ConnectionLimits, EntryPoint, EntryPointTLS, ForwardedHeaders, TLSVersion
 
 _KEYS = (
     "Name",
@@ -26,6 +27,8 @@ _KEYS = (
     "CA.Optional",
     "ForwardedHeaders.Insecure",
     "ForwardedHeaders.TrustedIPs",
+    "MaxConnections",
+    "MaxConnectionsPerClient",
 )
 _NOT_YET = (
     "TLS.CipherSuites",
@@ -63,6 +66,7 @@ _VERSIONS: dict[str, TLSVersion] = {
 }
 
 _T = TypeVar("_T")
+_COUNT = re.compile("[0-9]{1,9}")
 
 
 def _folded(key: str) -> str:
@@ -138,6 +142,16 @@ class _Parser:
             self.problem(key, f'"{self.text(key)}" is not a boolean; write true or false')
         return False
 
+    def number(self, key: str) -> int:
+        """Return a count; 0, or the key's absence, stands for no limit."""
+        if key not in self.items:
+            return 0
+        text = self.text(key)
+        if not _COUNT.fullmatch(text):
+            self.problem(key, f'"{text}" is not a number from 0, no limit, to {10**9 - 1}; write for example {key}:200')
+            return 0
+        return int(text)
+
     def list(self, key: str) -> tuple[str, ...]:
         return tuple(part for part in self.text(key).split(",") if part)
 
@@ -152,9 +166,25 @@ class _Parser:
             self.problem("", "an entry point needs an address; write for example Address::80")
         tls = self._tls()
         forwarded_headers = self._forwarded_headers()
+        connection_limits = self._connection_limits()
         if self.problems:
             raise ConfigurationError(self.problems)
-        return EntryPoint(name=name, address=address, tls=tls, forwarded_headers=forwarded_headers)
+        return EntryPoint(
+            name=name,
+            address=address,
+            tls=tls,
+            forwarded_headers=forwarded_headers,
+            connection_limits=connection_limits,
+        )
+
+    def _connection_limits(self) -> ConnectionLimits:
+        """Two keys that Traefik 1.7 does not have."""
+        total, per_client = self.number("MaxConnections"), self.number("MaxConnectionsPerClient")
+        if 0 < total < per_client:
+            self.problem(
+                "MaxConnectionsPerClient", f"{per_client} is more than MaxConnections ({total}), and never reached"
+            )
+        return ConnectionLimits(total=total, per_client=per_client)
 
     def _forwarded_headers(self) -> ForwardedHeaders:
         trusted = self.list("ForwardedHeaders.TrustedIPs")

@@ -44,6 +44,17 @@ class ForwardedHeaders(Model):
     trusted_ips: tuple[str, ...] = ()
 
 
+class ConnectionLimits(Model):
+    """How many open connections an entry point of a data node lets in; 0: any number. An addition to Traefik 1.7.
+
+    :ivar total: on the entry point.
+    :ivar per_client: from one IPv4 address, or one /64 network of IPv6.
+    """
+
+    total: int = 0
+    per_client: int = 0
+
+
 class EntryPoint(Model):
     """A named listener. ``address`` is in Go's listen syntax (``:80``, ``1.2.3.4:80``, ``[::1]:80``, ``name:80``)."""
 
@@ -51,6 +62,7 @@ class EntryPoint(Model):
     address: str
     tls: EntryPointTLS | None = None
     forwarded_headers: ForwardedHeaders = ForwardedHeaders()
+    connection_limits: ConnectionLimits = ConnectionLimits()
 
 
 class ForwardingTimeouts(Model):
@@ -67,8 +79,9 @@ class RespondingTimeouts(Model):
 
 
 class LifeCycle(Model):
-    """How long running requests may take when a node stops."""
+    """A stopping node accepts requests for a while, its ``/ping`` saying 503; then running ones may take their time."""
 
+    request_accept_grace_timeout: float = 0.0
     grace_time_out: float = 10.0
 
 

@@ -17,6 +17,7 @@ from traefikee.compile.snapshot import (
     EntryPoint,
     ExactText,
     ForwardedHeaders,
+    Limits,
     PathPrefixMatcher,
     Route,
     Server,
@@ -94,6 +95,7 @@ def compile_internal(identity: Identity, addresses: Addresses, sockets: Sockets)
             response_header_timeout_ms=0,
             request_header_timeout_ms=30_000,
             idle_timeout_ms=180_000,
+            request_accept_grace_timeout_ms=0,
             grace_timeout_ms=2_000,
             max_idle_connections_per_server=64,
             insecure_skip_verify=False,
@@ -120,6 +122,7 @@ def _entry_point(name: str, address: str, client_ca: ClientCA | None, *, ping: b
         name=name,
         address=address,
         forwarded_headers=ForwardedHeaders(insecure=False, trusted_ips=()),
+        limits=Limits(max_connections=0, max_connections_per_client=0),
         ping=ping,
         tls=tls,
     )

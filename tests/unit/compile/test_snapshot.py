@@ -60,6 +60,7 @@ def test_the_document() -> None:
             "response_header_timeout_ms": 0,
             "request_header_timeout_ms": 60000,
             "idle_timeout_ms": 180000,
+            "request_accept_grace_timeout_ms": 0,
             "grace_timeout_ms": 10000,
             "max_idle_connections_per_server": 200,
             "insecure_skip_verify": False,
@@ -70,6 +71,7 @@ def test_the_document() -> None:
                 "name": "http",
                 "address": ":80",
                 "forwarded_headers": {"insecure": True, "trusted_ips": []},
+                "limits": {"max_connections": 0, "max_connections_per_client": 0},
                 "ping": False,
                 "tls": None,
             },
@@ -77,6 +79,7 @@ def test_the_document() -> None:
                 "name": "https",
                 "address": "10.0.0.1:443",
                 "forwarded_headers": {"insecure": True, "trusted_ips": []},
+                "limits": {"max_connections": 0, "max_connections_per_client": 0},
                 "ping": True,
                 "tls": {
                     "certificates": ["c"],

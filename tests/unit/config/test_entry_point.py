@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from traefikee.config.entry_point import parse_entry_point
 from traefikee.config.errors import ConfigurationError
-from traefikee.config.static import EntryPoint, EntryPointTLS, ForwardedHeaders
+from traefikee.config.static import ConnectionLimits, EntryPoint, EntryPointTLS, ForwardedHeaders
 
 
 def no_files(name: str) -> bytes:
@@ -44,6 +44,13 @@ BASE = "Name:http Address::80"
             "ForwardedHeaders.TrustedIPs:10.0.0.0/8,::1",
             {"forwarded_headers": ForwardedHeaders(insecure=False, trusted_ips=("10.0.0.0/8", "::1"))},
         ),
+        ("MaxConnections:20000", {"connection_limits": ConnectionLimits(total=20000)}),
+        ("maxconnectionsperclient:200", {"connection_limits": ConnectionLimits(per_client=200)}),
+        (
+            "MaxConnections:200 MaxConnectionsPerClient:200",
+            {"connection_limits": ConnectionLimits(total=200, per_client=200)},
+        ),
+        ("MaxConnections:0", {}),
     ],
 )
 def test_keys(text: str, changed: dict[str, object]) -> None:
@@ -76,6 +83,13 @@ def test_false_words(word: str) -> None:
         ("TLS CA:", "entryPoints.http.CA: names no file"),
         ("TLS TLS.MinVersion:", 'entryPoints.http.TLS.MinVersion: "" is not one of VersionTLS10, VersionTLS11, '
          "VersionTLS12, VersionTLS13"),
+        ("MaxConnections:-1", 'entryPoints.http.MaxConnections: "-1" is not a number from 0, no limit, to 999999999; '
+         "write for example MaxConnections:200"),
+        ("MaxConnectionsPerClient", 'entryPoints.http.MaxConnectionsPerClient: "" is not a number from 0, no limit, to '
+         "999999999; write for example MaxConnectionsPerClient:200"),
+        ("MaxConnections:10 MaxConnectionsPerClient:11", "entryPoints.http.MaxConnectionsPerClient: 11 is more than "
+         "MaxConnections (10), and never reached"),
+        ("MaxConnection:1", 'entryPoints.http.MaxConnection: unknown key; did you mean "MaxConnections"?'),
         ("TLS.CipherSuites:x", "entryPoints.http.TLS.CipherSuites: this version does not implement this option of "
          "Traefik 1.7 yet"),
     ],

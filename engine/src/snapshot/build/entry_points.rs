@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::Kept;
+use crate::limit::Limits;
 use crate::route::Router;
 use crate::snapshot;
 use crate::snapshot::table::{EntryPoint, Trust};
@@ -32,11 +33,18 @@ pub(super) fn entry_point(
         Some(stats) => Arc::clone(stats),
         None => Arc::new(EntryPointStats::new(kept.workers)),
     };
+    let before = kept.tables.entry_points.values().find(|before| before.name == entry_point.name);
+    let limit = |number: u32| (number > 0).then_some(number);
     let built = EntryPoint {
         name: entry_point.name.clone(),
         trust: Trust { everybody: entry_point.forwarded_headers.insecure, networks },
         ping: entry_point.ping,
         tls,
+        limits: Limits {
+            total: limit(entry_point.limits.max_connections),
+            per_client: limit(entry_point.limits.max_connections_per_client),
+        },
+        connections: before.map(|before| Arc::clone(&before.connections)).unwrap_or_default(),
         router: Router::default(),
         stats,
     };

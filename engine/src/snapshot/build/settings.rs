@@ -31,6 +31,7 @@ pub(super) fn settings(settings: &snapshot::Settings) -> Result<Settings, String
         response_header_timeout: time(settings.response_header_timeout_ms),
         request_header_timeout: time(settings.request_header_timeout_ms),
         idle_timeout: time(settings.idle_timeout_ms),
+        request_accept_grace_timeout: Duration::from_millis(settings.request_accept_grace_timeout_ms),
         grace_timeout: Duration::from_millis(settings.grace_timeout_ms),
         max_idle_per_server: settings.max_idle_connections_per_server,
     })
