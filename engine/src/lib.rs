@@ -91,6 +91,10 @@ fn run(options: &Options) -> std::io::Result<ExitCode> {
     let log = log::start(options.json_log)?;
     std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "internal error")));
     let descriptors = Descriptors::new(raise_file_limit());
+    let predecessor = options.take_over.as_deref().map(control::Predecessor::ask).transpose().map_err(|error| {
+        let path = options.take_over.as_deref().unwrap_or(&options.control);
+        std::io::Error::new(error.kind(), format!("cannot take over on {}: {error}", path.display()))
+    })?;
     let listener = control::bind(&options.control).map_err(|error| {
         std::io::Error::new(error.kind(), format!("cannot listen on {}: {error}", options.control.display()))
     })?;
@@ -102,10 +106,12 @@ fn run(options: &Options) -> std::io::Result<ExitCode> {
     let finished = runtime.block_on(async {
         let listener = tokio::net::UnixListener::from_std(listener)?;
         tracing::info!(workers = options.workers, control = %options.control.display(), "engine started");
-        control::run(listener, shared, workers, log.level.clone()).await
-    })?;
-    // Somebody may have removed it.
-    let _ = std::fs::remove_file(&options.control);
+        control::run(listener, &options.control, predecessor, shared, workers, log.level.clone()).await
+    });
+    if let Err(error) = &finished {
+        tracing::error!(%error, "the engine ends");
+    }
     log.flush();
+    let finished = finished?;
     Ok(if finished { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

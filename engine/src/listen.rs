@@ -57,6 +57,20 @@ pub(crate) fn bind(address: SocketAddr, workers: usize, shared: bool) -> io::Res
     Ok(listeners)
 }
 
+/// The sockets of a listener that another engine has bound, at least one for each worker: where it had fewer, more are
+/// bound beside them, or, where that is not allowed any more, some workers share one. None may be left out, since clients
+/// wait in the queue of each.
+pub(crate) fn inherit(inherited: &[std::net::TcpListener], workers: usize) -> io::Result<Vec<std::net::TcpListener>> {
+    let mut listeners = inherited.iter().map(std::net::TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
+    let first = inherited.first().ok_or_else(|| io::Error::other("the listener has no socket"))?;
+    let address = first.local_addr()?;
+    for number in inherited.len()..workers {
+        let more = listening(address).or_else(|_| inherited[number % inherited.len()].try_clone())?;
+        listeners.push(more);
+    }
+    Ok(listeners)
+}
+
 fn listening(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = socket(address, true)?;
     // Accepted sockets inherit both, which saves the calls for each of them.

@@ -30,7 +30,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What a worker is told.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// To accept connections.
+    /// To accept connections; there may be several sockets for one slot.
     Listen(Slot, std::net::TcpListener),
     /// To accept no more, and to end the connections that were; answered when the listener is closed.
     Unlisten(Slot, oneshot::Sender<()>),
@@ -38,31 +38,54 @@ pub(crate) enum Order {
     Sweep,
     /// To accept no more at all, and to end all connections.
     Drain,
+    /// To accept no more at all, since another engine does: connections are to end with their next answer. Answered when
+    /// all listeners are closed.
+    Leave(oneshot::Sender<()>),
 }
 
 /// Tells the connections of a listener that they are to end.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
-    closed: Cell<bool>,
+    passing: Cell<Passing>,
     notify: Notify,
 }
 
+/// How a gate stands; it only ever goes on to the next.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Passing {
+    #[default]
+    Open,
+    Leaving,
+    Closed,
+}
+
 impl Gate {
-    /// Whether they are to end.
+    /// Whether they are to end, at the latest with their next answer.
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.get()
+        self.passing.get() != Passing::Open
     }
 
-    /// Waits until they are to end.
+    /// Waits until they are to end where they can say so: a client that is told has no request under way that is lost.
+    pub(crate) async fn leaving(&self) {
+        self.reaches(Passing::Leaving).await;
+    }
+
+    /// Waits until they are to end, idle ones at once.
     pub(crate) async fn closed(&self) {
-        while !self.is_closed() {
+        self.reaches(Passing::Closed).await;
+    }
+
+    async fn reaches(&self, passing: Passing) {
+        while self.passing.get() < passing {
             self.notify.notified().await;
         }
     }
 
-    fn close(&self) {
-        self.closed.set(true);
-        self.notify.notify_waiters();
+    fn set(&self, passing: Passing) {
+        if self.passing.get() < passing {
+            self.passing.set(passing);
+            self.notify.notify_waiters();
+        }
     }
 }
 
@@ -74,7 +97,9 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     /// Its idle connections to servers.
     pub(crate) pools: Pools,
-    listeners: RefCell<HashMap<Slot, Listening>>,
+    listeners: RefCell<HashMap<Slot, Vec<Listening>>>,
+    /// Gates of listeners that were left to another engine.
+    left: RefCell<Vec<Rc<Gate>>>,
 }
 
 struct Listening {
@@ -114,7 +139,13 @@ pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<mpsc::Unbou
 }
 
 async fn run(index: usize, shared: Arc<Shared>, mut orders: mpsc::UnboundedReceiver<Order>) {
-    let worker = Rc::new(Worker { index, shared, pools: Pools::default(), listeners: RefCell::default() });
+    let worker = Rc::new(Worker {
+        index,
+        shared,
+        pools: Pools::default(),
+        listeners: RefCell::default(),
+        left: RefCell::default(),
+    });
     let mut tick = tokio::time::interval(SWEEP);
     loop {
         let order = tokio::select! {
@@ -126,8 +157,8 @@ async fn run(index: usize, shared: Arc<Shared>, mut orders: mpsc::UnboundedRecei
             Some(Order::Listen(slot, listener)) => listen(&worker, slot, listener),
             Some(Order::Unlisten(slot, done)) => {
                 let removed = worker.listeners.borrow_mut().remove(&slot);
-                if let Some(listening) = removed {
-                    listening.gate.close();
+                for listening in removed.into_iter().flatten() {
+                    listening.gate.set(Passing::Closed);
                     // Its end of the channel is dropped with the listener.
                     let _ = listening.closed.await;
                 }
@@ -141,10 +172,20 @@ async fn run(index: usize, shared: Arc<Shared>, mut orders: mpsc::UnboundedRecei
                 worker.pools.sweep(&alive);
             }
             Some(Order::Drain) => {
-                for (_, listening) in worker.listeners.borrow_mut().drain() {
-                    listening.gate.close();
+                let listeners = worker.listeners.take();
+                let left = worker.left.take();
+                for gate in listeners.into_values().flatten().map(|listening| listening.gate).chain(left) {
+                    gate.set(Passing::Closed);
                 }
                 worker.shared.closed.notify_one();
+            }
+            Some(Order::Leave(done)) => {
+                for listening in worker.listeners.take().into_values().flatten() {
+                    listening.gate.set(Passing::Leaving);
+                    let _ = listening.closed.await;
+                    worker.left.borrow_mut().push(listening.gate);
+                }
+                let _ = done.send(());
             }
         }
     }
@@ -160,7 +201,8 @@ fn listen(worker: &Rc<Worker>, slot: Slot, listener: std::net::TcpListener) {
     };
     let (open, closed) = oneshot::channel();
     let gate = Rc::new(Gate::default());
-    worker.listeners.borrow_mut().insert(slot, Listening { gate: Rc::clone(&gate), closed });
+    let listening = Listening { gate: Rc::clone(&gate), closed };
+    worker.listeners.borrow_mut().entry(slot).or_default().push(listening);
     tokio::task::spawn_local(accept(Rc::clone(worker), slot, gate, listener, open));
 }
 
@@ -168,7 +210,7 @@ async fn accept(worker: Rc<Worker>, slot: Slot, gate: Rc<Gate>, listener: TcpLis
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = gate.closed() => break,
+            () = gate.leaving() => break,
         };
         match accepted {
             Ok((stream, peer)) => spawn(&worker, slot, &gate, stream, peer),

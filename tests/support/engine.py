@@ -25,6 +25,11 @@ def engine_binary() -> Path:
     raise RuntimeError(f"no engine at {', '.join(map(str, places))}; next step: make build")
 
 
+def control_client(socket: Path) -> httpx.Client:
+    """A client of an engine's control socket."""
+    return httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://engine", timeout=20)
+
+
 class EngineProcess:
     """An engine in a folder of its own; `under` is a command that becomes it, such as prlimit."""
 
@@ -33,9 +38,8 @@ class EngineProcess:
         self._options = options
         self._under = under
         self._process: Process | None = None
-        self.control = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(self.control_socket)), base_url="http://engine", timeout=20
-        )
+        self._replaced: list[Process] = []
+        self.control = control_client(self.control_socket)
 
     @property
     def process(self) -> Process:
@@ -58,6 +62,35 @@ class EngineProcess:
         with socket.socket(socket.AF_UNIX) as probe:
             probe.connect(str(self.control_socket))
         return bool(self.status()["pid"] == self.process.pid)
+
+    @property
+    def new_socket(self) -> Path:
+        """Where an engine that is to take over is told what to do."""
+        return self.control_socket.with_suffix(".new")
+
+    @property
+    def old_socket(self) -> Path:
+        """Where the engine answers that was replaced last."""
+        return self.control_socket.with_suffix(".old")
+
+    def successor(self, *options: str) -> Process:
+        """Start an engine that is to take over; it waits for its first snapshot at `new_socket`."""
+        paths = ("--control", self.new_socket, "--take-over", self.control_socket)
+        process = Process([engine_binary(), *paths, *options], name="new-engine")
+        self._replaced.append(process)
+        wait_for(lambda: self.new_socket.exists() or not process.running, "the new engine is there, or has failed")
+        return process
+
+    def take_over(self, snapshot: Json, *options: str) -> Process:
+        """Replace the engine by a new one, and return the old one's process, which ends by itself."""
+        new, old = self.successor(*options), self.process
+        with control_client(self.new_socket) as control:
+            answer = control.put("/snapshot", json=snapshot)
+            assert answer.status_code == httpx.codes.OK, answer.text
+        self._replaced[-1], self._process = old, new
+        self.control.close()
+        self.control = control_client(self.control_socket)
+        return old
 
     def put(self, snapshot: Json) -> httpx.Response:
         """PUT /snapshot, whatever the answer."""
@@ -89,5 +122,7 @@ class EngineProcess:
     def cleanup(self) -> None:
         """Kill it in any case."""
         self.control.close()
+        for process in self._replaced:
+            process.cleanup()
         if self._process is not None:
             self._process.cleanup()

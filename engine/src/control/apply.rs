@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use super::handover::{Inherited, Sockets};
 use crate::listen;
 use crate::log::Level;
 use crate::snapshot::build::{Built, Kept, build};
@@ -35,6 +36,10 @@ pub(crate) enum Refused {
 struct Listener {
     slot: Slot,
     shown: Listening,
+    /// As configured: the port may be 0.
+    address: SocketAddr,
+    /// The workers' sockets once more, for an engine that takes over. A socket is open until both are dropped.
+    sockets: Vec<std::net::TcpListener>,
 }
 
 /// What `/status` shows of an entry point that is bound.
@@ -55,11 +60,21 @@ pub(crate) struct Applier {
     upstream_tls: Option<Arc<UpstreamTls>>,
     entry_point_stats: HashMap<String, Arc<EntryPointStats>>,
     next_slot: Slot,
+    inherited: Inherited,
 }
 
+/// The sockets of a new listener: the workers', and the ones that are kept.
+type Bound = (Vec<std::net::TcpListener>, Vec<std::net::TcpListener>);
+
 impl Applier {
-    /// With nothing in force.
-    pub(crate) fn new(shared: Arc<Shared>, workers: Vec<mpsc::UnboundedSender<Order>>, level: Level) -> Self {
+    /// With nothing in force, but perhaps with sockets of another engine, for the first snapshot.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        workers: Vec<mpsc::UnboundedSender<Order>>,
+        level: Level,
+        inherited: Vec<Sockets>,
+    ) -> Self {
+        let inherited = inherited.into_iter().map(|it| (key(it.address, &it.entry_point), it.sockets)).collect();
         Self {
             shared,
             workers,
@@ -68,7 +83,25 @@ impl Applier {
             upstream_tls: None,
             entry_point_stats: HashMap::new(),
             next_slot: 0,
+            inherited,
         }
+    }
+
+    /// The sockets of all listeners, for an engine that takes over.
+    pub(crate) fn sockets(&self) -> io::Result<Vec<Sockets>> {
+        let of = |listener: &Listener| {
+            Ok(Sockets {
+                address: listener.address,
+                entry_point: listener.shown.entry_point.clone(),
+                sockets: listener.sockets.iter().map(std::net::TcpListener::try_clone).collect::<io::Result<_>>()?,
+            })
+        };
+        self.listeners.values().map(of).collect()
+    }
+
+    /// Gives up the listeners; the workers are told elsewhere.
+    pub(crate) fn release(&mut self) {
+        self.listeners.clear();
     }
 
     /// Entry points and where they listen, by name.
@@ -117,24 +150,32 @@ impl Applier {
     }
 
     /// Binds the addresses that are not listened on yet; all of them or none.
-    fn bind(
-        &self,
-        entry_points: &[(SocketAddr, EntryPoint)],
-    ) -> Result<HashMap<String, Vec<std::net::TcpListener>>, Vec<Problem>> {
-        let wanted: HashSet<String> = entry_points.iter().map(|(address, it)| key(*address, it)).collect();
-        let mut going =
-            self.listeners.iter().filter(|(key, _)| !wanted.contains(*key)).map(|(_, it)| it.shown.address.port());
+    fn bind(&self, entry_points: &[(SocketAddr, EntryPoint)]) -> Result<HashMap<String, Bound>, Vec<Problem>> {
+        let wanted: HashSet<String> = entry_points.iter().map(|(address, it)| key(*address, &it.name)).collect();
+        let port = |socket: &std::net::TcpListener| socket.local_addr().ok().map(|address| address.port());
+        let going: HashSet<u16> = (self.listeners.iter().map(|(key, it)| (key, &it.sockets)))
+            .chain(&self.inherited)
+            .filter(|(key, _)| !wanted.contains(*key))
+            .filter_map(|(_, sockets)| sockets.first().and_then(port))
+            .collect();
         let mut bound = HashMap::new();
         let mut problems = Vec::new();
         for (address, entry_point) in entry_points {
-            let key = key(*address, entry_point);
+            let key = key(*address, &entry_point.name);
             if self.listeners.contains_key(&key) {
                 continue;
             }
-            let shared = going.any(|port| port == address.port());
-            match listen::bind(*address, self.workers.len(), shared) {
-                Ok(listeners) => {
-                    bound.insert(key, listeners);
+            let sockets = match self.inherited.get(&key) {
+                Some(inherited) => listen::inherit(inherited, self.workers.len()),
+                None => listen::bind(*address, self.workers.len(), going.contains(&address.port())),
+            };
+            let kept = sockets.and_then(|sockets| {
+                let kept = sockets.iter().map(std::net::TcpListener::try_clone).collect::<io::Result<_>>()?;
+                Ok((sockets, kept))
+            });
+            match kept {
+                Ok(both) => {
+                    bound.insert(key, both);
                 }
                 Err(error) => {
                     let id = entry_point.name.clone();
@@ -147,21 +188,21 @@ impl Applier {
     }
 
     /// Swaps the tables, then opens and closes listeners. Nothing here can fail.
-    async fn swap(&mut self, built: Built, mut bound: HashMap<String, Vec<std::net::TcpListener>>) {
+    async fn swap(&mut self, built: Built, mut bound: HashMap<String, Bound>) {
         let mut listeners = HashMap::new();
         let mut entry_points = HashMap::new();
         let mut opened = Vec::new();
         for (address, entry_point) in built.entry_points {
-            let key = key(address, &entry_point);
-            let (slot, local) = match self.listeners.remove(&key) {
-                Some(listener) => (listener.slot, listener.shown.address),
+            let key = key(address, &entry_point.name);
+            let (slot, local, sockets) = match self.listeners.remove(&key) {
+                Some(listener) => (listener.slot, listener.shown.address, listener.sockets),
                 None => {
                     let slot = self.next_slot;
                     self.next_slot += 1;
-                    let sockets = bound.remove(&key).unwrap_or_default();
+                    let (sockets, kept) = bound.remove(&key).unwrap_or_default();
                     let local = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(address);
                     opened.push((slot, sockets));
-                    (slot, local)
+                    (slot, local, kept)
                 }
             };
             let stats = Arc::clone(&entry_point.stats);
@@ -172,10 +213,13 @@ impl Applier {
                 tls: entry_point.tls.is_some(),
                 ping: entry_point.ping,
             };
-            listeners.insert(key, Listener { slot, shown });
+            listeners.insert(key, Listener { slot, shown, address, sockets });
             entry_points.insert(slot, entry_point);
         }
         let closed = std::mem::replace(&mut self.listeners, listeners);
+        let closed: Vec<Slot> = closed.into_values().map(|listener| listener.slot).collect();
+        // They are in use now, or were not wanted.
+        self.inherited.clear();
         self.upstream_tls = Some(built.upstream_tls);
         if let Err(error) = self.level.reload(built.settings.log_level) {
             tracing::warn!(%error, "cannot change the log level");
@@ -187,15 +231,16 @@ impl Applier {
             services: built.services,
         }));
         for (slot, sockets) in opened {
-            for (worker, socket) in self.workers.iter().zip(sockets) {
+            // An engine with more workers may have left more sockets.
+            for (worker, socket) in self.workers.iter().cycle().zip(sockets) {
                 let _ = worker.send(Order::Listen(slot, socket));
             }
         }
         let mut acknowledged = Vec::new();
         for worker in &self.workers {
-            for listener in closed.values() {
+            for slot in &closed {
                 let (done, is_done) = oneshot::channel();
-                let _ = worker.send(Order::Unlisten(listener.slot, done));
+                let _ = worker.send(Order::Unlisten(*slot, done));
                 acknowledged.push(is_done);
             }
             let _ = worker.send(Order::Sweep);
@@ -208,9 +253,9 @@ impl Applier {
 }
 
 /// What identifies a listener across snapshots: its address, or, if the system chooses the port, its entry point.
-fn key(address: SocketAddr, entry_point: &EntryPoint) -> String {
+fn key(address: SocketAddr, entry_point: &str) -> String {
     match address.port() {
-        0 => format!("{address} {}", entry_point.name),
+        0 => format!("{address} {entry_point}"),
         _ => address.to_string(),
     }
 }

@@ -1,9 +1,11 @@
 //! The control socket: HTTP/1.1 and JSON, for the agent and for curl.
 
 mod apply;
+mod handover;
 mod socket;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::http::body::Incoming;
 use crate::http::chunked::Decoded;
@@ -27,10 +30,15 @@ use crate::stats;
 use crate::worker::Order;
 use apply::{Applier, Refused};
 
+pub(crate) use handover::Predecessor;
 pub(crate) use socket::bind;
 
 /// Largest body that is accepted.
 const MAX_BODY: usize = 256 << 20;
+/// How long an engine that is to take over waits for its first snapshot.
+const TAKE_OVER: Duration = Duration::from_secs(60);
+/// How long an engine that was replaced goes on with what it has.
+const RETIREMENT: Duration = Duration::from_secs(15 * 60);
 
 /// The engine, as the control socket sees it.
 pub(crate) struct Control {
@@ -39,39 +47,61 @@ pub(crate) struct Control {
     applier: tokio::sync::Mutex<Applier>,
     started: Instant,
     stop: Notify,
-    /// Whether listeners are open.
-    accepting: Cell<bool>,
+    /// Where the control socket is found.
+    path: RefCell<PathBuf>,
+    /// The engine that is to be replaced, until it is.
+    predecessor: RefCell<Option<Predecessor>>,
+    /// Whether another engine is about to take over.
+    lent: Cell<bool>,
+    /// Told when another engine has taken over.
+    left: Notify,
+    retired: Cell<bool>,
 }
 
-/// Serves the control socket until the engine is told to stop, and stops it. False if it was told twice, so that requests
-/// were not waited for.
+/// Serves the control socket, found at `path`, until the engine is told to stop, and stops it. False if it was told twice,
+/// so that requests were not waited for.
 pub(crate) async fn run(
     listener: UnixListener,
+    path: &Path,
+    mut predecessor: Option<Predecessor>,
     shared: Arc<Shared>,
     workers: Vec<mpsc::UnboundedSender<Order>>,
     level: Level,
 ) -> std::io::Result<bool> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let inherited = predecessor.as_mut().map(Predecessor::take_listeners).unwrap_or_default();
     let control = Rc::new(Control {
-        applier: tokio::sync::Mutex::new(Applier::new(Arc::clone(&shared), workers.clone(), level)),
+        applier: tokio::sync::Mutex::new(Applier::new(Arc::clone(&shared), workers.clone(), level, inherited)),
         shared,
         workers,
         started: Instant::now(),
         stop: Notify::new(),
-        accepting: Cell::new(true),
+        path: RefCell::new(path.to_owned()),
+        predecessor: RefCell::new(predecessor),
+        lent: Cell::new(false),
+        left: Notify::new(),
+        retired: Cell::new(false),
     });
     tokio::task::spawn_local(accept(listener, Rc::clone(&control)));
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = control.stop.notified() => {}
-    }
-    tokio::select! {
-        () = control.drain() => Ok(true),
-        _ = terminate.recv() => Ok(false),
-        _ = interrupt.recv() => Ok(false),
-    }
+    let ended = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        () = control.stop.notified() => None,
+        () = control.retire() => Some(Ok(true)),
+        error = control.is_left_waiting() => Some(Err(error)),
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => tokio::select! {
+            () = control.drain() => Ok(true),
+            _ = terminate.recv() => Ok(false),
+            _ = interrupt.recv() => Ok(false),
+        },
+    };
+    // Somebody may have removed it.
+    let _ = std::fs::remove_file(&*control.path.borrow());
+    ended
 }
 
 async fn accept(listener: UnixListener, control: Rc<Control>) {
@@ -112,6 +142,12 @@ async fn serve(mut conn: Conn, control: Rc<Control>) {
         };
         let (answer, keep_alive) = match parsed {
             Err(error) => (problem(400, error), false),
+            Ok(request) if request.upgrade().is_some_and(|to| to == handover::PROTOCOL.as_bytes()) => {
+                match control.may_lend() {
+                    Ok(()) => return control.lend(conn).await,
+                    Err(error) => (problem(409, error), false),
+                }
+            }
             Ok(request) => match body(&mut conn, &request).await {
                 Err(answer) => (answer, false),
                 Ok(body) => (control.answer(&request, &body).await, request.keep_alive),
@@ -171,10 +207,16 @@ impl Control {
     async fn answer(&self, request: &Request, body: &[u8]) -> Answer {
         let (path, _) = request.path_and_query();
         match (request.method(), path) {
-            ("PUT", "/snapshot") => match self.applier.lock().await.apply(body).await {
-                Ok(revision) => (200, json!({"revision": revision})),
+            ("PUT", "/snapshot") => match self.apply(body).await {
+                Ok(revision) => match self.take_over() {
+                    Ok(()) => (200, json!({"revision": revision})),
+                    Err(error) => {
+                        self.stop.notify_one();
+                        problem(503, format!("cannot take over: {error}"))
+                    }
+                },
                 Err(Refused::NoSnapshot(error)) => problem(400, error),
-                Err(Refused::Stopping) => problem(503, "the engine is stopping"),
+                Err(Refused::Stopping) => problem(503, "the engine is stopping, or another one is taking over"),
                 Err(Refused::Problems(problems)) => {
                     let count = problems.len();
                     let first = problems.first().map(|problem| problem.error.as_str()).unwrap_or_default();
@@ -202,9 +244,127 @@ impl Control {
         }
     }
 
+    async fn apply(&self, document: &[u8]) -> Result<u64, Refused> {
+        let mut applier = self.applier.lock().await;
+        if self.lent.get() || self.retired.get() {
+            return Err(Refused::Stopping);
+        }
+        applier.apply(document).await
+    }
+
+    /// Replaces the engine that is to be replaced, if there is one.
+    fn take_over(&self) -> std::io::Result<()> {
+        match self.predecessor.take() {
+            None => Ok(()),
+            Some(predecessor) => {
+                let own = self.path.borrow().clone();
+                *self.path.borrow_mut() = predecessor.replace(&own)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for ever, but if this engine is to take over and is told nothing.
+    async fn is_left_waiting(&self) -> std::io::Error {
+        tokio::time::sleep(TAKE_OVER).await;
+        if self.predecessor.borrow().is_none() {
+            std::future::pending::<()>().await;
+        }
+        std::io::Error::other("no snapshot came with which it could take over")
+    }
+
+    fn may_lend(&self) -> Result<(), &'static str> {
+        if self.retired.get() || self.shared.draining.load(Ordering::Relaxed) {
+            Err("this engine is about to end")
+        } else if self.predecessor.borrow().is_some() {
+            Err("this engine has not taken over itself")
+        } else if self.lent.replace(true) {
+            Err("another engine is about to take over")
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Lends the listening sockets to another engine, and leaves if that one says so.
+    async fn lend(&self, conn: Conn) {
+        let Stream::Unix(mut stream) = conn.stream else { return };
+        let sockets = self.applier.lock().await.sockets();
+        let taken = match sockets {
+            Ok(sockets) => handover::lend(&mut stream, &sockets).await,
+            Err(error) => Err(error),
+        };
+        let stopping = self.shared.draining.load(Ordering::Relaxed);
+        match taken {
+            Ok(true) if !stopping => {
+                self.leave().await;
+                // The other one asks whether this one still answers if it does not hear it.
+                let _ = stream.write_all(b"left\n").await;
+            }
+            Ok(_) => tracing::warn!("another engine was about to take over, and did not"),
+            Err(error) => tracing::warn!(%error, "another engine was about to take over, and did not"),
+        }
+        self.lent.set(false);
+    }
+
+    /// Leaves listeners and the control socket's path to another engine.
+    async fn leave(&self) {
+        self.retired.set(true);
+        let path = self.path.borrow().clone();
+        let left = handover::left_path(&path);
+        let _ = std::fs::remove_file(&left);
+        if let Err(error) = std::fs::hard_link(&path, &left) {
+            tracing::warn!(%error, path = %left.display(), "cannot be asked any more");
+        }
+        *self.path.borrow_mut() = left;
+        self.applier.lock().await.release();
+        let mut acknowledged = Vec::new();
+        for worker in &self.workers {
+            let (done, is_done) = oneshot::channel();
+            let _ = worker.send(Order::Leave(done));
+            acknowledged.push(is_done);
+        }
+        for is_done in acknowledged {
+            // A worker that is gone has closed its listeners.
+            let _ = is_done.await;
+        }
+        self.left.notify_one();
+    }
+
+    /// Once another engine has taken over: finishes what there is. Clients are told with their next answer to go;
+    /// connections that stay silent for the grace time are closed; answers and tunnels may take longer.
+    async fn retire(&self) {
+        self.left.notified().await;
+        let grace = self.shared.tables.load().settings.grace_timeout;
+        tracing::info!(grace_seconds = grace.as_secs_f64(), "another engine has taken over; finishing what runs");
+        if tokio::time::timeout(grace, self.until_closed()).await.is_ok() {
+            return;
+        }
+        for worker in &self.workers {
+            let _ = worker.send(Order::Drain);
+        }
+        if tokio::time::timeout(RETIREMENT, self.until_closed()).await.is_err() {
+            tracing::warn!("requests were still running long after another engine had taken over; they are cut");
+        }
+    }
+
+    /// Waits until no client is connected. Who drains tells of each connection that closes; the tick is for the others.
+    async fn until_closed(&self) {
+        let mut tick = tokio::time::interval(Duration::from_millis(100));
+        tick.tick().await;
+        loop {
+            tokio::select! {
+                () = self.shared.closed.notified() => {}
+                _ = tick.tick() => {}
+            }
+            if self.shared.stats.iter().all(|stats| stats.open.get() == 0) {
+                return;
+            }
+        }
+    }
+
     async fn status(&self) -> Value {
-        let draining = self.shared.draining.load(Ordering::Relaxed);
-        let listeners = if self.accepting.get() { self.applier.lock().await.listeners() } else { Vec::new() };
+        let draining = self.retired.get() || self.shared.draining.load(Ordering::Relaxed);
+        let listeners = self.applier.lock().await.listeners();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
@@ -232,30 +392,15 @@ impl Control {
         };
         let (accept_seconds, grace_seconds) = (accepting.as_secs_f64(), grace.as_secs_f64());
         tracing::info!(accept_seconds, grace_seconds, "stopping");
-        if !accepting.is_zero() {
+        if !accepting.is_zero() && !self.retired.get() {
             tokio::time::sleep(accepting).await;
         }
-        self.accepting.set(false);
+        self.applier.lock().await.release();
         for worker in &self.workers {
             // A worker that is gone has nothing to close.
             let _ = worker.send(Order::Drain);
         }
-        let finished = async {
-            // Workers tell when their listeners are closed, and of each connection that closes after that. The tick is
-            // for those that closed in between.
-            let mut tick = tokio::time::interval(Duration::from_millis(100));
-            tick.tick().await;
-            loop {
-                tokio::select! {
-                    () = self.shared.closed.notified() => {}
-                    _ = tick.tick() => {}
-                }
-                if self.shared.stats.iter().all(|stats| stats.open.get() == 0) {
-                    return;
-                }
-            }
-        };
-        if tokio::time::timeout(grace, finished).await.is_err() {
+        if tokio::time::timeout(grace, self.until_closed()).await.is_err() {
             tracing::warn!("requests were still running when the grace time ended");
         }
     }
