@@ -13,6 +13,7 @@ mod listen;
 mod log;
 mod pool;
 mod proxy;
+pub mod proxy_protocol;
 mod route;
 mod snapshot;
 mod state;

@@ -242,8 +242,8 @@ fn spawn(worker: &Rc<Worker>, slot: Slot, gate: &Rc<Gate>, stream: TcpStream, pe
         return refuse(&stream);
     };
     stats.open.add(1);
-    let open = OpenConnection(Rc::clone(worker), admitted);
-    let serving = proxy::serve(Rc::clone(worker), slot, Rc::clone(gate), stream, peer);
+    let open = OpenConnection(Rc::clone(worker));
+    let serving = proxy::serve(Rc::clone(worker), slot, Rc::clone(gate), stream, peer, admitted);
     tokio::task::spawn_local(async move {
         let worker = &open.0;
         let mut serving = std::pin::pin!(serving);
@@ -280,7 +280,10 @@ fn admit(worker: &Worker, slot: Slot, stream: &TcpStream, peer: SocketAddr) -> R
         return Err(());
     }
     let admitted = entry_point.connections.enter(entry_point.limits).and_then(|mut admitted| {
-        admitted.of(peer.ip(), entry_point.limits)?;
+        // Behind a load balancer the client is known once the PROXY protocol has told.
+        if entry_point.proxy_protocol.is_none() {
+            admitted.of(peer.ip(), entry_point.limits)?;
+        }
         Ok(admitted)
     });
     admitted.map(Some).map_err(|full| {
@@ -292,14 +295,14 @@ fn admit(worker: &Worker, slot: Slot, stream: &TcpStream, peer: SocketAddr) -> R
 
 /// Closes a connection whose client was not served. What it has sent is read first: closing over unread bytes would
 /// reset the connection.
-fn refuse(stream: &TcpStream) {
+pub(crate) fn refuse(stream: &TcpStream) {
     let mut room = [0_u8; 4096];
     // Nothing, or an error, is as good.
     let _ = rustix::net::recv(stream, &mut room, rustix::net::RecvFlags::DONTWAIT);
 }
 
 /// Counts an open connection until it is dropped.
-struct OpenConnection(Rc<Worker>, #[expect(dead_code, reason = "counts while it is there")] Option<Admitted>);
+struct OpenConnection(Rc<Worker>);
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {

@@ -15,10 +15,11 @@ import pytest
 import yaml
 
 from traefikee.compile.compiler import compile_snapshot
-from traefikee.compile.snapshot import Settings, Snapshot
+from traefikee.compile.snapshot import Snapshot
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.dynamic import to_api
 from traefikee.config.errors import ConfigurationError
+from traefikee.config.model import Model
 from traefikee.config.options import build_static
 from traefikee.config.runtime import ObjectError
 from traefikee.providers.kv import decode, load_certificates
@@ -60,13 +61,17 @@ def readable(value: Any) -> Any:
 
 
 def brief(snapshot: Snapshot) -> dict[str, Any]:
-    """The document without its format, and of the settings only those that differ from the defaults."""
-    document = json.loads(snapshot.to_json())
-    assert document.pop("format") == 1
-    usual = json.loads(Settings().model_dump_json())
-    settings = {name: value for name, value in document.pop("settings").items() if value != usual[name]}
-    shown: dict[str, Any] = readable({"settings": settings} | document if settings else document)
-    return shown
+    """The document without what has its usual value; a new field thus changes only the cases that use it."""
+
+    def unusual(value: Any) -> Any:
+        if isinstance(value, Model):
+            fields = type(value).model_fields
+            shown = {name: getattr(value, name) for name in fields}
+            return {name: unusual(it) for name, it in shown.items() if name == "type" or it != fields[name].default}
+        return [unusual(one) for one in value] if isinstance(value, tuple) else value
+
+    shown: dict[str, Any] = readable(unusual(snapshot))
+    return {name: part for name, part in shown.items() if part}
 
 
 def sentences(errors: tuple[ObjectError, ...]) -> list[str]:

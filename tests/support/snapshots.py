@@ -16,6 +16,7 @@ def entry_point(
     trusted_ips: Sequence[str] = (),
     max_connections: int = 0,
     max_connections_per_client: int = 0,
+    proxy_protocol: Json | None = None,
 ) -> Json:
     """An entry point; forwarded headers are believed by default, as in Traefik 1.7."""
     return {
@@ -26,6 +27,7 @@ def entry_point(
             "max_connections": max_connections,
             "max_connections_per_client": max_connections_per_client,
         },
+        "proxy_protocol": proxy_protocol,
         "ping": ping,
         "tls": tls,
     }

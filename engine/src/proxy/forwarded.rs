@@ -32,15 +32,14 @@ pub(crate) fn is_trusted(trust: &Trust, peer: IpAddr, request: &Request) -> bool
     if trust.everybody {
         return true;
     }
-    let contains = |address: IpAddr| trust.networks.iter().any(|network| network.contains(&address.to_canonical()));
     for element in request.fields.values(Name::ForwardedFor).flat_map(crate::http::head::tokens) {
         match address(element) {
             None => return false,
-            Some(address) if contains(address) => return true,
+            Some(address) if trust.names(address) => return true,
             Some(_) => {}
         }
     }
-    contains(peer)
+    trust.names(peer)
 }
 
 fn address(text: &[u8]) -> Option<IpAddr> {

@@ -1,5 +1,6 @@
 //! The way of a request: read its head, decide, send it to a server, relay the answer, count.
 
+mod arrival;
 pub(crate) mod client;
 mod decide;
 mod exchange;
@@ -23,6 +24,7 @@ use crate::error::Failure;
 use crate::http::Version;
 use crate::http::head::Request;
 use crate::io::{Conn, Stream};
+use crate::limit::Admitted;
 use crate::snapshot::table::{Service, Slot};
 use crate::tls::peer::Identity;
 use crate::tls::server::ServerTls;
@@ -79,11 +81,22 @@ enum End {
     Cut,
 }
 
-/// Serves a connection until it ends.
-pub(crate) async fn serve(worker: Rc<Worker>, slot: Slot, gate: Rc<Gate>, stream: TcpStream, peer: SocketAddr) {
+/// Serves a connection until it ends; `admitted` counts it until then.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    slot: Slot,
+    gate: Rc<Gate>,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    mut admitted: Option<Admitted>,
+) {
+    let introduced = arrival::introduced(&worker, slot, &gate, &mut stream, peer, admitted.as_mut());
+    let Some((peer, early)) = introduced.await else { return };
     let Some((stream, tls)) = handshake(&worker, slot, &gate, stream).await else { return };
     let session = Session { worker, slot, gate, peer, tls };
-    http1(&session, Conn::new(stream)).await;
+    let mut conn = Conn::new(stream);
+    conn.buffer = early;
+    http1(&session, conn).await;
 }
 
 /// Serves the requests of an HTTP/1 connection, one after the other.

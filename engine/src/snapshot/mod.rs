@@ -45,8 +45,10 @@ pub(crate) struct Settings {
 pub(crate) struct EntryPoint {
     pub(crate) name: String,
     pub(crate) address: String,
-    pub(crate) forwarded_headers: ForwardedHeaders,
+    pub(crate) forwarded_headers: TrustedPeers,
     pub(crate) limits: Limits,
+    #[serde(deserialize_with = "present")]
+    pub(crate) proxy_protocol: Option<TrustedPeers>,
     pub(crate) ping: bool,
     #[serde(deserialize_with = "present")]
     pub(crate) tls: Option<Tls>,
@@ -60,10 +62,10 @@ pub(crate) struct Limits {
     pub(crate) max_connections_per_client: u32,
 }
 
-/// Whose `X-Forwarded-*` headers are believed.
+/// Whose word is taken: everybody's (`insecure`), or that of these addresses and networks.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ForwardedHeaders {
+pub(crate) struct TrustedPeers {
     pub(crate) insecure: bool,
     pub(crate) trusted_ips: Vec<String>,
 }

@@ -1,6 +1,7 @@
 //! The tables that requests are served from: a checked snapshot in the form in which it is quick to use.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub(crate) struct EntryPoint {
     pub(crate) name: String,
     /// Whose forwarded headers are believed.
     pub(crate) trust: Trust,
+    /// Whose PROXY protocol headers are believed, if such headers are taken.
+    pub(crate) proxy_protocol: Option<Trust>,
     /// Whether the engine answers `/ping` here.
     pub(crate) ping: bool,
     /// TLS, if it is spoken.
@@ -73,7 +76,7 @@ pub(crate) struct EntryPoint {
     pub(crate) stats: Arc<EntryPointStats>,
 }
 
-/// Whose `X-Forwarded-*` headers are believed.
+/// Whose word about where a request came from is taken.
 #[derive(Debug, Default)]
 pub(crate) struct Trust {
     /// Everybody's.
@@ -125,6 +128,14 @@ pub(crate) struct Server {
     pub(crate) target: crate::pool::connect::Target,
     /// What Host says if the client's is not passed on.
     pub(crate) host_header: String,
+}
+
+impl Trust {
+    /// Whether an address is one of those that are named. IPv4 in IPv6's clothes counts as IPv4.
+    pub(crate) fn names(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.networks.iter().any(|network| network.contains(&address))
+    }
 }
 
 impl Tables {

@@ -133,7 +133,7 @@ pub fn empty_snapshot() -> Value {
 
 pub fn entry_point(name: &str) -> Value {
     json!({
-        "name": name, "address": "127.0.0.1:0", "ping": false, "tls": null,
+        "name": name, "address": "127.0.0.1:0", "proxy_protocol": null, "ping": false, "tls": null,
         "forwarded_headers": {"insecure": true, "trusted_ips": []},
         "limits": {"max_connections": 0, "max_connections_per_client": 0},
     })

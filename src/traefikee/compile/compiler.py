@@ -157,6 +157,7 @@ class _Compiler:
                 sni_strict=entry_point.tls.sni_strict,
                 client_ca=authority and snap.ClientCA(pem=authority.pem, optional=authority.optional),
             )
+        peers = entry_point.proxy_protocol
         return snap.EntryPoint(
             name=entry_point.name,
             address=entry_point.address,
@@ -168,6 +169,7 @@ class _Compiler:
                 max_connections=entry_point.connection_limits.total,
                 max_connections_per_client=entry_point.connection_limits.per_client,
             ),
+            proxy_protocol=peers and snap.ProxyProtocol(insecure=peers.insecure, trusted_ips=peers.trusted_ips),
             ping=self.static.ping is not None and self.static.ping.entry_point == entry_point.name,
             tls=tls,
         )

@@ -38,6 +38,13 @@ class ForwardedHeaders(Model):
     trusted_ips: tuple[str, ...] = ()
 
 
+class ProxyProtocol(Model):
+    """Whose PROXY protocol headers are believed; those of others are taken off and passed over."""
+
+    insecure: bool = False
+    trusted_ips: tuple[str, ...] = ()
+
+
 class ClientCA(Model):
     """Authorities of client certificates: verified if sent (``optional``), else required in the handshake."""
 
@@ -69,6 +76,7 @@ class EntryPoint(Model):
     address: str
     forwarded_headers: ForwardedHeaders = ForwardedHeaders()
     limits: Limits = Limits()
+    proxy_protocol: ProxyProtocol | None = None
     ping: bool = False
     tls: TLS | None = None
 

@@ -13,7 +13,15 @@ from traefikee.config.addresses import is_ip_or_network, split_address
 from traefikee.config.certificate_checks import check_certificates, check_pair
 from traefikee.config.certificates import CertificatePair, ReadFile, load_pem
 from traefikee.config.errors import ConfigurationError, Problem, did_you_mean
-from traefikee.config.static import ClientCA, ConnectionLimits, EntryPoint, EntryPointTLS, ForwardedHeaders, TLSVersion
+from traefikee.config.static import (
+    ClientCA,
+    ConnectionLimits,
+    EntryPoint,
+    EntryPointTLS,
+    ForwardedHeaders,
+    ProxyProtocol,
+    TLSVersion,
+)
 
 _KEYS = (
     "Name",
@@ -29,6 +37,8 @@ _KEYS = (
     "ForwardedHeaders.TrustedIPs",
     "MaxConnections",
     "MaxConnectionsPerClient",
+    "ProxyProtocol.Insecure",
+    "ProxyProtocol.TrustedIPs",
 )
 _NOT_YET = (
     "TLS.CipherSuites",
@@ -40,8 +50,6 @@ _NOT_YET = (
     "WhiteList.SourceRange",
     "WhiteList.UseXForwardedFor",
     "WhiteListSourceRange",
-    "ProxyProtocol.Insecure",
-    "ProxyProtocol.TrustedIPs",
     "Auth.Basic.Users",
     "Auth.Basic.RemoveHeader",
     "Auth.Digest.Users",
@@ -167,6 +175,7 @@ class _Parser:
         tls = self._tls()
         forwarded_headers = self._forwarded_headers()
         connection_limits = self._connection_limits()
+        proxy_protocol = self._proxy_protocol()
         if self.problems:
             raise ConfigurationError(self.problems)
         return EntryPoint(
@@ -175,6 +184,7 @@ class _Parser:
             tls=tls,
             forwarded_headers=forwarded_headers,
             connection_limits=connection_limits,
+            proxy_protocol=proxy_protocol,
         )
 
     def _connection_limits(self) -> ConnectionLimits:
@@ -186,17 +196,28 @@ class _Parser:
             )
         return ConnectionLimits(total=total, per_client=per_client)
 
-    def _forwarded_headers(self) -> ForwardedHeaders:
-        trusted = self.list("ForwardedHeaders.TrustedIPs")
-        for address in trusted:
+    def _addresses(self, key: str) -> tuple[str, ...]:
+        addresses = self.list(key)
+        for address in addresses:
             if not is_ip_or_network(address):
-                self.problem(
-                    "ForwardedHeaders.TrustedIPs",
-                    f'"{address}" is neither an IP address nor a network such as 10.0.0.0/8',
-                )
+                self.problem(key, f'"{address}" is neither an IP address nor a network such as 10.0.0.0/8')
+        return addresses
+
+    def _forwarded_headers(self) -> ForwardedHeaders:
+        trusted = self._addresses("ForwardedHeaders.TrustedIPs")
         return ForwardedHeaders(
             insecure=self.boolean("ForwardedHeaders.Insecure", default=not trusted), trusted_ips=trusted
         )
+
+    def _proxy_protocol(self) -> ProxyProtocol | None:
+        """Return what the keys say; as in Traefik 1.7, any of them with a value has headers taken off."""
+        insecure, trusted = self.boolean("ProxyProtocol.Insecure"), self._addresses("ProxyProtocol.TrustedIPs")
+        if not trusted and not self.text("ProxyProtocol.Insecure"):
+            for key in ("ProxyProtocol.Insecure", "ProxyProtocol.TrustedIPs"):
+                if key in self.items:
+                    self.problem(key, "has no value; write for example ProxyProtocol.TrustedIPs:10.0.0.0/8")
+            return None
+        return ProxyProtocol(insecure=insecure, trusted_ips=trusted)
 
     def _tls(self) -> EntryPointTLS | None:
         if "TLS" not in self.items:

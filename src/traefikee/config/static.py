@@ -55,6 +55,13 @@ class ConnectionLimits(Model):
     per_client: int = 0
 
 
+class ProxyProtocol(Model):
+    """Whose PROXY protocol headers tell where a connection comes from: everybody's, or those of these peers."""
+
+    insecure: bool = False
+    trusted_ips: tuple[str, ...] = ()
+
+
 class EntryPoint(Model):
     """A named listener. ``address`` is in Go's listen syntax (``:80``, ``1.2.3.4:80``, ``[::1]:80``, ``name:80``)."""
 
@@ -63,6 +70,7 @@ class EntryPoint(Model):
     tls: EntryPointTLS | None = None
     forwarded_headers: ForwardedHeaders = ForwardedHeaders()
     connection_limits: ConnectionLimits = ConnectionLimits()
+    proxy_protocol: ProxyProtocol | None = None
 
 
 class ForwardingTimeouts(Model):

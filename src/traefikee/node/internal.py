@@ -123,6 +123,7 @@ def _entry_point(name: str, address: str, client_ca: ClientCA | None, *, ping: b
         address=address,
         forwarded_headers=ForwardedHeaders(insecure=False, trusted_ips=()),
         limits=Limits(max_connections=0, max_connections_per_client=0),
+        proxy_protocol=None,
         ping=ping,
         tls=tls,
     )

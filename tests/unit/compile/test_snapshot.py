@@ -72,6 +72,7 @@ def test_the_document() -> None:
                 "address": ":80",
                 "forwarded_headers": {"insecure": True, "trusted_ips": []},
                 "limits": {"max_connections": 0, "max_connections_per_client": 0},
+                "proxy_protocol": None,
                 "ping": False,
                 "tls": None,
             },
@@ -80,6 +81,7 @@ def test_the_document() -> None:
                 "address": "10.0.0.1:443",
                 "forwarded_headers": {"insecure": True, "trusted_ips": []},
                 "limits": {"max_connections": 0, "max_connections_per_client": 0},
+                "proxy_protocol": None,
                 "ping": True,
                 "tls": {
                     "certificates": ["c"],

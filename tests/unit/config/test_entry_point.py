@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from traefikee.config.entry_point import parse_entry_point
 from traefikee.config.errors import ConfigurationError
-from traefikee.config.static import ConnectionLimits, EntryPoint, EntryPointTLS, ForwardedHeaders
+from traefikee.config.static import ConnectionLimits, EntryPoint, EntryPointTLS, ForwardedHeaders, ProxyProtocol
 
 
 def no_files(name: str) -> bytes:
@@ -51,6 +51,9 @@ BASE = "Name:http Address::80"
             {"connection_limits": ConnectionLimits(total=200, per_client=200)},
         ),
         ("MaxConnections:0", {}),
+        ("ProxyProtocol.TrustedIPs:10.0.0.1", {"proxy_protocol": ProxyProtocol(trusted_ips=("10.0.0.1",))}),
+        ("ProxyProtocol.Insecure:true", {"proxy_protocol": ProxyProtocol(insecure=True)}),
+        ("proxyprotocol_insecure:false", {"proxy_protocol": ProxyProtocol()}),
     ],
 )
 def test_keys(text: str, changed: dict[str, object]) -> None:
@@ -80,6 +83,10 @@ def test_false_words(word: str) -> None:
         ("Zzzzzz:x", "entryPoints.http.Zzzzzz: unknown key"),
         ("ForwardedHeaders.Insecure:1", 'entryPoints.http.ForwardedHeaders.Insecure: "1" is not a boolean; '
          "write true or false"),
+        ("ProxyProtocol.TrustedIPs:", "entryPoints.http.ProxyProtocol.TrustedIPs: has no value; write for example "
+         "ProxyProtocol.TrustedIPs:10.0.0.0/8"),
+        ("ProxyProtocol.TrustedIPs:a", 'entryPoints.http.ProxyProtocol.TrustedIPs: "a" is neither an IP address nor a '
+         "network such as 10.0.0.0/8"),
         ("TLS CA:", "entryPoints.http.CA: names no file"),
         ("TLS TLS.MinVersion:", 'entryPoints.http.TLS.MinVersion: "" is not one of VersionTLS10, VersionTLS11, '
          "VersionTLS12, VersionTLS13"),
@@ -102,7 +109,7 @@ def test_problems(text: str, line: str) -> None:
     "key",
     ["Compress", "Redirect.EntryPoint:https", "redirect_regex:x", "WhiteList.SourceRange:10.0.0.0/8",
      "Auth.Basic.Users:a:b",
-     "ProxyProtocol.Insecure:true", "Auth.Forward.TLS.CA:x", "WhiteListSourceRange:1.1.1.1"],
+     "Auth.Forward.TLS.CA:x", "WhiteListSourceRange:1.1.1.1"],
 )  # fmt: skip
 def test_keys_that_do_not_work_yet_are_refused_by_name(key: str) -> None:
     (line,) = problems(f"{BASE} {key}")

@@ -23,8 +23,8 @@ pub(super) fn entry_point(
     kept: &Kept<'_>,
 ) -> Result<(SocketAddr, EntryPoint), String> {
     let address = crate::listen::resolve(&entry_point.address)?;
-    let networks = entry_point.forwarded_headers.trusted_ips.iter().map(|text| network(text));
-    let networks = networks.collect::<Result<_, _>>()?;
+    let trust = trust("forwarded_headers", &entry_point.forwarded_headers)?;
+    let proxy_protocol = entry_point.proxy_protocol.as_ref().map(|peers| self::trust("proxy_protocol", peers));
     let tls = match &entry_point.tls {
         None => None,
         Some(tls) => server_tls(&entry_point.name, tls, certificates, kept)?,
@@ -37,7 +37,8 @@ pub(super) fn entry_point(
     let limit = |number: u32| (number > 0).then_some(number);
     let built = EntryPoint {
         name: entry_point.name.clone(),
-        trust: Trust { everybody: entry_point.forwarded_headers.insecure, networks },
+        trust,
+        proxy_protocol: proxy_protocol.transpose()?,
         ping: entry_point.ping,
         tls,
         limits: Limits {
@@ -71,9 +72,12 @@ fn server_tls(
     ServerTls::build(tls, &read, default, documents).map(Arc::new).map(Some)
 }
 
-fn network(text: &str) -> Result<IpNet, String> {
-    let address = text.parse::<IpAddr>().map(IpNet::from);
-    address
-        .or_else(|_| text.parse())
-        .map_err(|_| format!("trusted_ips: \"{text}\" is neither an address nor a network"))
+fn trust(field: &str, peers: &snapshot::TrustedPeers) -> Result<Trust, String> {
+    let network = |text: &String| {
+        let address = text.parse::<IpAddr>().map(IpNet::from);
+        let wrong = |_| format!("{field}.trusted_ips: \"{text}\" is neither an address nor a network");
+        address.or_else(|_| text.parse()).map_err(wrong)
+    };
+    let networks = peers.trusted_ips.iter().map(network).collect::<Result<_, _>>()?;
+    Ok(Trust { everybody: peers.insecure, networks })
 }
