@@ -1,7 +1,7 @@
 //! Worker threads: each with its own runtime, listeners, upstream connections and counters.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -165,11 +165,7 @@ async fn run(index: usize, shared: Arc<Shared>, mut orders: mpsc::UnboundedRecei
                 let _ = done.send(());
             }
             Some(Order::Sweep) => {
-                let alive: HashSet<u64> = {
-                    let tables = worker.shared.tables.load();
-                    tables.services.iter().flat_map(|service| &service.servers).map(|server| server.id).collect()
-                };
-                worker.pools.sweep(&alive);
+                worker.pools.sweep(&worker.shared.tables.load().servers);
             }
             Some(Order::Drain) => {
                 let listeners = worker.listeners.take();

@@ -102,6 +102,10 @@ class EngineProcess:
         assert answer.status_code == httpx.codes.OK, answer.text
         assert answer.json() == {"revision": snapshot["revision"]}
 
+    def change(self, change: Json) -> httpx.Response:
+        """PATCH /snapshot, whatever the answer."""
+        return self.control.patch("/snapshot", json=change)
+
     def check(self, snapshot: Json) -> list[Json]:
         """POST /check: the problems."""
         answer = self.control.post("/check", json=snapshot)

@@ -63,7 +63,7 @@ def route(
     client_roles: Sequence[str] = (),
     forward_client_identity: bool = False,
 ) -> Json:
-    """A route; without matchers it matches everything."""
+    """A route; without matchers it matches everything. Its priority is set by :func:`snapshot`."""
     return {
         "id": id,
         "entry_points": list(entry_points),
@@ -98,7 +98,7 @@ def snapshot(
     revision: int = 1,
     **settings: Any,
 ) -> Json:
-    """A whole snapshot; further keywords change its settings."""
+    """A whole snapshot; further keywords change its settings. The first of the routes that match wins."""
     return {
         "format": 1,
         "revision": revision,
@@ -117,7 +117,21 @@ def snapshot(
             **settings,
         },
         "entry_points": list(entry_points),
-        "routes": list(routes),
+        "routes": [one | {"priority": len(routes) - number} for number, one in enumerate(routes)],
         "services": list(services),
         "certificates": list(certificates),
     }
+
+
+def change(before: Json, after: Json) -> Json:
+    """What makes one snapshot of another."""
+    made: Json = {"format": 1, "base": before["revision"], "revision": after["revision"]}
+    for whole in ("settings", "entry_points"):
+        made[whole] = None if before[whole] == after[whole] else after[whole]
+    for kind in ("routes", "services", "certificates"):
+        old, new = ({one["id"]: one for one in document[kind]} for document in (before, after))
+        made[kind] = {
+            "put": [one for name, one in new.items() if old.get(name) != one],
+            "remove": [name for name in old if name not in new],
+        }
+    return made

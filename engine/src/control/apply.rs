@@ -10,11 +10,13 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::handover::{Inherited, Sockets};
+use super::replaced::Replaced;
 use crate::listen;
 use crate::log::Level;
-use crate::snapshot::build::{Built, Kept, build};
+use crate::snapshot::build::{Built, Kept, Sources, build};
+use crate::snapshot::document::{self, Unusable};
 use crate::snapshot::table::{EntryPoint, Slot, Tables};
-use crate::snapshot::{self, Kind, Problem};
+use crate::snapshot::{Kind, Problem, Snapshot};
 use crate::state::Shared;
 use crate::stats::EntryPointStats;
 use crate::tls::upstream::UpstreamTls;
@@ -23,8 +25,10 @@ use crate::worker::Order;
 /// Why a snapshot is not in force.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// The document is no snapshot.
-    NoSnapshot(String),
+    /// The document is no snapshot, or no change of one.
+    Malformed(String),
+    /// It is a change of another snapshot than the one in force.
+    OtherBase(String),
     /// It has problems, or its addresses cannot be bound.
     Problems(Vec<Problem>),
     /// The engine is stopping.
@@ -57,6 +61,8 @@ pub(crate) struct Applier {
     workers: Vec<mpsc::UnboundedSender<Order>>,
     level: Level,
     listeners: HashMap<String, Listener>,
+    sources: Option<Sources>,
+    replaced: Replaced,
     upstream_tls: Option<Arc<UpstreamTls>>,
     entry_point_stats: HashMap<String, Arc<EntryPointStats>>,
     next_slot: Slot,
@@ -80,6 +86,8 @@ impl Applier {
             workers,
             level,
             listeners: HashMap::new(),
+            sources: None,
+            replaced: Replaced::default(),
             upstream_tls: None,
             entry_point_stats: HashMap::new(),
             next_slot: 0,
@@ -118,17 +126,33 @@ impl Applier {
 
     /// Everything that is wrong with a snapshot, but for what only binding shows. `Err` if it is none.
     pub(crate) fn check(&self, document: &[u8]) -> Result<Vec<Problem>, String> {
-        Ok(self.build(&snapshot::parse(document)?).err().unwrap_or_default())
+        Ok(self.build(document::whole(document, self.in_force())?).err().unwrap_or_default())
     }
 
     /// Puts a snapshot in force. When this returns, new requests are served from it and its listeners are bound.
     pub(crate) async fn apply(&mut self, document: &[u8]) -> Result<u64, Refused> {
+        let snapshot = document::whole(document, self.in_force()).map_err(Refused::Malformed)?;
+        self.replace(snapshot).await
+    }
+
+    /// Puts in force what a change makes of the snapshot in force.
+    pub(crate) async fn change(&mut self, document: &[u8]) -> Result<u64, Refused> {
+        let snapshot = document::changed(document, self.in_force()).map_err(|error| match error {
+            Unusable::OtherBase(error) => Refused::OtherBase(error),
+            Unusable::Malformed(error) => Refused::Malformed(error),
+        })?;
+        self.replace(snapshot).await
+    }
+
+    fn in_force(&self) -> Option<&Snapshot> {
+        self.sources.as_ref().map(|sources| &sources.snapshot)
+    }
+
+    async fn replace(&mut self, snapshot: Snapshot) -> Result<u64, Refused> {
         if self.shared.draining.load(Ordering::SeqCst) {
             return Err(Refused::Stopping);
         }
-        let snapshot = snapshot::parse(document).map_err(Refused::NoSnapshot)?;
-        let built = self.build(&snapshot).map_err(Refused::Problems)?;
-        drop(snapshot);
+        let built = self.build(snapshot).map_err(Refused::Problems)?;
         let bound = self.bind(&built.entry_points).map_err(Refused::Problems)?;
         let revision = built.revision;
         self.swap(built, bound).await;
@@ -136,12 +160,13 @@ impl Applier {
         Ok(revision)
     }
 
-    fn build(&self, snapshot: &snapshot::Snapshot) -> Result<Built, Vec<Problem>> {
+    fn build(&self, snapshot: Snapshot) -> Result<Built, Vec<Problem>> {
         let tables = self.shared.tables.load();
         build(
             snapshot,
             &Kept {
                 tables: &tables,
+                sources: self.sources.as_ref(),
                 upstream_tls: self.upstream_tls.as_ref(),
                 entry_point_stats: &self.entry_point_stats,
                 workers: self.workers.len(),
@@ -224,12 +249,14 @@ impl Applier {
         if let Err(error) = self.level.reload(built.settings.log_level) {
             tracing::warn!(%error, "cannot change the log level");
         }
-        self.shared.tables.store(Arc::new(Tables {
+        let old = self.shared.tables.swap(Arc::new(Tables {
             revision: Some(built.revision),
             settings: Arc::new(built.settings),
             entry_points,
+            servers: built.services.iter().flat_map(|service| &service.servers).map(|server| server.id).collect(),
             services: built.services,
         }));
+        self.replaced.add(old, self.sources.replace(built.sources));
         for (slot, sockets) in opened {
             // An engine with more workers may have left more sockets.
             for (worker, socket) in self.workers.iter().cycle().zip(sockets) {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod handover;
+mod replaced;
 mod socket;
 
 use std::cell::{Cell, RefCell};
@@ -207,26 +208,8 @@ impl Control {
     async fn answer(&self, request: &Request, body: &[u8]) -> Answer {
         let (path, _) = request.path_and_query();
         match (request.method(), path) {
-            ("PUT", "/snapshot") => match self.apply(body).await {
-                Ok(revision) => match self.take_over() {
-                    Ok(()) => (200, json!({"revision": revision})),
-                    Err(error) => {
-                        self.stop.notify_one();
-                        problem(503, format!("cannot take over: {error}"))
-                    }
-                },
-                Err(Refused::NoSnapshot(error)) => problem(400, error),
-                Err(Refused::Stopping) => problem(503, "the engine is stopping, or another one is taking over"),
-                Err(Refused::Problems(problems)) => {
-                    let count = problems.len();
-                    let first = problems.first().map(|problem| problem.error.as_str()).unwrap_or_default();
-                    let error = match count {
-                        1 => format!("the snapshot was refused: {first}"),
-                        _ => format!("the snapshot was refused for {count} problems, the first: {first}"),
-                    };
-                    (422, json!({"error": error, "problems": problems}))
-                }
-            },
+            ("PUT", "/snapshot") => self.applied(self.apply(body).await),
+            ("PATCH", "/snapshot") => self.applied(self.change(body).await),
             ("POST", "/check") => match self.applier.lock().await.check(body) {
                 Ok(problems) => (200, json!({"problems": problems})),
                 Err(error) => problem(400, error),
@@ -245,11 +228,41 @@ impl Control {
     }
 
     async fn apply(&self, document: &[u8]) -> Result<u64, Refused> {
-        let mut applier = self.applier.lock().await;
-        if self.lent.get() || self.retired.get() {
-            return Err(Refused::Stopping);
+        self.changeable().await?.apply(document).await
+    }
+
+    async fn change(&self, document: &[u8]) -> Result<u64, Refused> {
+        self.changeable().await?.change(document).await
+    }
+
+    async fn changeable(&self) -> Result<tokio::sync::MutexGuard<'_, Applier>, Refused> {
+        let applier = self.applier.lock().await;
+        if self.lent.get() || self.retired.get() { Err(Refused::Stopping) } else { Ok(applier) }
+    }
+
+    /// What is said about a snapshot, or about a change of it.
+    fn applied(&self, result: Result<u64, Refused>) -> Answer {
+        match result {
+            Ok(revision) => match self.take_over() {
+                Ok(()) => (200, json!({"revision": revision})),
+                Err(error) => {
+                    self.stop.notify_one();
+                    problem(503, format!("cannot take over: {error}"))
+                }
+            },
+            Err(Refused::Malformed(error)) => problem(400, error),
+            Err(Refused::OtherBase(error)) => problem(409, error),
+            Err(Refused::Stopping) => problem(503, "the engine is stopping, or another one is taking over"),
+            Err(Refused::Problems(problems)) => {
+                let count = problems.len();
+                let first = problems.first().map(|problem| problem.error.as_str()).unwrap_or_default();
+                let error = match count {
+                    1 => format!("the snapshot was refused: {first}"),
+                    _ => format!("the snapshot was refused for {count} problems, the first: {first}"),
+                };
+                (422, json!({"error": error, "problems": problems}))
+            }
         }
-        applier.apply(document).await
     }
 
     /// Replaces the engine that is to be replaced, if there is one.

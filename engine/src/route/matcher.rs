@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use regex::Regex;
+use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
 use super::path::query_value;
 use crate::http::head::Fields;
@@ -53,11 +54,78 @@ pub(crate) enum QueryTest {
     Regexp(Regex),
 }
 
+/// An expression to search for in a host.
+#[derive(Debug, Clone)]
+pub(crate) struct HostRegexp {
+    /// The expression.
+    pub(crate) regex: Regex,
+    /// What every host that it matches ends with; may be empty.
+    pub(crate) end: Box<str>,
+    /// Whether that is all of the host.
+    pub(crate) is_whole: bool,
+}
+
+impl HostRegexp {
+    /// Finds out what the hosts that `regex` matches end with. They are in lower case and ASCII.
+    pub(crate) fn new(regex: Regex) -> Self {
+        let (end, is_whole) = regex_syntax::parse(regex.as_str()).map(|parsed| ending(&parsed)).unwrap_or_default();
+        Self { regex, end: end.into(), is_whole }
+    }
+
+    fn is_match(&self, host: &str) -> bool {
+        host.ends_with(&*self.end) && self.regex.is_match(host)
+    }
+}
+
+/// The plain text at the end of an expression that is anchored there, and whether it is the whole expression.
+fn ending(parsed: &Hir) -> (String, bool) {
+    let parts = match parsed.kind() {
+        HirKind::Concat(parts) => parts.as_slice(),
+        _ => std::slice::from_ref(parsed),
+    };
+    let mut parts = parts.iter().rev();
+    if parts.next().is_none_or(|last| !matches!(last.kind(), HirKind::Look(Look::End))) {
+        return (String::new(), false);
+    }
+    let mut reversed = String::new();
+    for part in parts {
+        match part.kind() {
+            HirKind::Look(Look::Start) => return (reversed.chars().rev().collect(), true),
+            HirKind::Literal(literal) if literal.0.is_ascii() => {
+                reversed.extend(literal.0.iter().rev().map(|byte| char::from(*byte)));
+            }
+            HirKind::Class(class) => match only(class) {
+                Some(byte) => reversed.push(char::from(byte)),
+                None => break,
+            },
+            _ => break,
+        }
+    }
+    (reversed.chars().rev().collect(), false)
+}
+
+/// The only character of a host that a class holds: an ASCII letter in both cases is one.
+fn only(class: &Class) -> Option<u8> {
+    let mut found = None;
+    for byte in (0..=0x7f_u8).filter(|byte| !byte.is_ascii_uppercase()) {
+        let holds = match class {
+            Class::Unicode(class) => {
+                class.ranges().iter().any(|range| (range.start()..=range.end()).contains(&char::from(byte)))
+            }
+            Class::Bytes(class) => class.ranges().iter().any(|range| (range.start()..=range.end()).contains(&byte)),
+        };
+        if holds && found.replace(byte).is_some() {
+            return None;
+        }
+    }
+    found
+}
+
 /// A condition. Values are alternatives, but the pairs of headers and query must all match.
 #[derive(Debug, Clone)]
 pub(crate) enum Matcher {
     Host(Vec<Box<str>>),
-    HostRegexp(Vec<Regex>),
+    HostRegexp(Vec<HostRegexp>),
     Path { paths: Vec<Pattern>, redirect_slash: bool },
     PathPrefix(Vec<Pattern>),
     Method(Vec<Box<str>>),

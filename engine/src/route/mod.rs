@@ -1,13 +1,20 @@
-//! Which route a request takes: the first, in the snapshot's order, whose matchers all match.
+//! Which route a request takes: of those whose matchers all match, the first in order.
+//!
+//! A router is never changed: another one is made of it, and shares with it what stays the same.
 
+mod group;
+mod hosts;
 pub(crate) mod matcher;
 pub(crate) mod modify;
 pub(crate) mod path;
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use matcher::{Matcher, Outcome, Subject};
+use group::{Found, Group};
+use hosts::Hosts;
+use matcher::{HostRegexp, Matcher, Subject};
 
 use crate::snapshot::table::Route;
 
@@ -22,70 +29,128 @@ pub(crate) enum Decision<'a> {
     NotFound,
 }
 
-/// A route with its conditions.
+/// When a route matches, in the form in which it is looked up.
 #[derive(Debug)]
-struct Entry {
-    /// Without the host matcher that `Router::by_host` stands for.
+pub(crate) struct Conditions {
+    /// Where the route is found.
+    places: Vec<Place>,
+    /// What is left to be tested there.
     matchers: Vec<Matcher>,
-    route: Arc<Route>,
 }
 
-/// The routes of an entry point. Those with exact hosts are found by the host, whatever the number of hosts.
-#[derive(Debug, Default)]
+/// Where a route is looked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Place {
+    /// Under this host.
+    Host(Arc<str>),
+    /// Under each host that ends with a dot and this.
+    Suffix(Arc<str>),
+    /// Under each host.
+    Any,
+}
+
+impl Conditions {
+    /// All of `matchers` have to match.
+    pub(crate) fn new(mut matchers: Vec<Matcher>) -> Self {
+        let exact = matchers.iter().position(|matcher| matches!(matcher, Matcher::Host(_)));
+        let mut places = Vec::new();
+        if let Some(Matcher::Host(hosts)) = exact.map(|position| matchers.remove(position)) {
+            places.extend(hosts.iter().map(|host| Place::Host(Arc::from(&**host))));
+        } else {
+            let patterns = matchers.iter().find_map(|matcher| match matcher {
+                Matcher::HostRegexp(patterns) if patterns.iter().all(|one| place(one) != Place::Any) => Some(patterns),
+                _ => None,
+            });
+            match patterns {
+                Some(patterns) => places.extend(patterns.iter().map(place)),
+                None => places.push(Place::Any),
+            }
+        }
+        let mut seen = std::collections::HashSet::new();
+        places.retain(|place| seen.insert(place.clone()));
+        Self { places, matchers }
+    }
+}
+
+/// The place of a pattern: that of the text with which every host ends that it matches.
+fn place(pattern: &HostRegexp) -> Place {
+    match (&pattern.end, pattern.is_whole) {
+        (end, true) => Place::Host(Arc::from(&**end)),
+        (end, false) => match end.split_once('.') {
+            Some((_, suffix)) if !suffix.is_empty() => Place::Suffix(Arc::from(suffix)),
+            _ => Place::Any,
+        },
+    }
+}
+
+/// How two routes are ordered: by priority, the highest first, then by id.
+fn order(a: &Route, b: &Route) -> Ordering {
+    b.priority.cmp(&a.priority).then_with(|| a.id.cmp(&b.id))
+}
+
+/// The routes of an entry point. Those of a host are found by it, whatever the number of hosts.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Router {
-    entries: Vec<Entry>,
-    by_host: HashMap<Box<str>, Vec<u32>>,
-    any_host: Vec<u32>,
+    by_host: Hosts,
+    by_suffix: Hosts,
+    any_host: Arc<Group>,
+}
+
+/// What happens to one place.
+#[derive(Default)]
+struct Edit<'a> {
+    removed: Vec<&'a Arc<Route>>,
+    added: Vec<&'a Arc<Route>>,
 }
 
 impl Router {
-    /// Adds a route after those that are there.
-    pub(crate) fn push(&mut self, mut matchers: Vec<Matcher>, route: Arc<Route>) {
-        let index = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
-        match matchers.iter().position(|matcher| matches!(matcher, Matcher::Host(_))) {
-            Some(position) => {
-                if let Matcher::Host(hosts) = matchers.remove(position) {
-                    for host in hosts {
-                        let indices = self.by_host.entry(host).or_default();
-                        if indices.last() != Some(&index) {
-                            indices.push(index);
-                        }
-                    }
-                }
+    /// The router without the routes of `removed`, which it has, and with those of `added`.
+    pub(crate) fn changed<'a>(
+        &self,
+        removed: impl Iterator<Item = &'a Arc<Route>>,
+        added: impl Iterator<Item = &'a Arc<Route>>,
+    ) -> Self {
+        let mut edits: HashMap<&Place, Edit<'a>> = HashMap::new();
+        for route in removed {
+            for place in &route.conditions.places {
+                edits.entry(place).or_default().removed.push(route);
             }
-            None => self.any_host.push(index),
         }
-        self.entries.push(Entry { matchers, route });
+        for route in added {
+            for place in &route.conditions.places {
+                edits.entry(place).or_default().added.push(route);
+            }
+        }
+        let mut changed = self.clone();
+        for (place, edit) in edits {
+            match place {
+                Place::Host(host) => changed.by_host.edit(host, &edit.removed, &edit.added),
+                Place::Suffix(suffix) => changed.by_suffix.edit(suffix, &edit.removed, &edit.added),
+                Place::Any => changed.any_host = Arc::new(self.any_host.changed(&edit.removed, &edit.added)),
+            }
+        }
+        changed
     }
 
     /// The first route that matches.
     pub(crate) fn decide(&self, subject: &Subject<'_>) -> Decision<'_> {
-        let with_host = self.by_host.get(subject.host).filter(|_| !subject.host.is_empty());
-        for index in merge(with_host.map_or(&[], Vec::as_slice), &self.any_host) {
-            let entry = &self.entries[index as usize];
-            match matcher::all(&entry.matchers, subject) {
-                Outcome::No => {}
-                Outcome::RedirectSlash => return Decision::RedirectSlash,
-                Outcome::Yes => return Decision::Route(&entry.route),
+        let mut found: Option<Found<'_>> = None;
+        if !subject.host.is_empty() {
+            if let Some(group) = self.by_host.get(subject.host) {
+                found = group.find(subject, found);
+            }
+            for suffix in self.by_suffix.suffixes(subject.host) {
+                if let Some(group) = self.by_suffix.get(suffix) {
+                    found = group.find(subject, found);
+                }
             }
         }
-        Decision::NotFound
+        match self.any_host.find(subject, found) {
+            None => Decision::NotFound,
+            Some(Found { is_redirect: true, .. }) => Decision::RedirectSlash,
+            Some(Found { route, .. }) => Decision::Route(route),
+        }
     }
-}
-
-/// Two ascending lists as one.
-fn merge<'a>(mut a: &'a [u32], mut b: &'a [u32]) -> impl Iterator<Item = u32> + 'a {
-    std::iter::from_fn(move || match (a.split_first(), b.split_first()) {
-        (Some((first, rest)), other) if other.is_none_or(|(second, _)| first < second) => {
-            a = rest;
-            Some(*first)
-        }
-        (_, Some((second, rest))) => {
-            b = rest;
-            Some(*second)
-        }
-        _ => None,
-    })
 }
 
 #[cfg(test)]

@@ -1,17 +1,19 @@
 use super::*;
 use crate::balance::Balance;
 use crate::http::head::Request;
-use crate::route::matcher::{Pattern, QueryTest};
+use crate::route::matcher::{Outcome, Pattern, QueryTest};
 use crate::snapshot::table::Service;
 use crate::stats::ServiceStats;
 use bytes::Bytes;
 use proptest::prelude::*;
 use regex::Regex;
 
-fn route(id: &str) -> Arc<Route> {
+fn route(id: &str, priority: i64, matchers: Vec<Matcher>) -> Arc<Route> {
     Arc::new(Route {
         id: id.to_owned(),
-        modifiers: Vec::new(),
+        priority,
+        conditions: Arc::new(Conditions::new(matchers)),
+        modifiers: Arc::default(),
         service: Arc::new(Service {
             id: String::new(),
             servers: Vec::new(),
@@ -23,6 +25,14 @@ fn route(id: &str) -> Arc<Route> {
         client_roles: Vec::new(),
         forward_client_identity: false,
     })
+}
+
+fn router(routes: &[Arc<Route>]) -> Router {
+    Router::default().changed([].iter(), routes.iter())
+}
+
+fn host_regexp(pattern: &str) -> HostRegexp {
+    HostRegexp::new(Regex::new(pattern).unwrap())
 }
 
 fn boxed(texts: &[&str]) -> Vec<Box<str>> {
@@ -38,9 +48,7 @@ fn ask(matchers: Vec<Matcher>, method: &str, host: &str, target: &str, fields: &
     let host = crate::http::target::lookup_name(request.host());
     let subject =
         Subject { host: &host, method, path: &path, query: query.unwrap_or_default(), fields: &request.fields };
-    let mut router = Router::default();
-    router.push(matchers, route("r"));
-    match router.decide(&subject) {
+    match router(&[route("r", 0, matchers)]).decide(&subject) {
         Decision::Route(_) => "yes",
         Decision::RedirectSlash => "slash",
         Decision::NotFound => "no",
@@ -56,7 +64,7 @@ fn hosts() {
     assert_eq!(ask(exact(), "GET", "", "/", ""), "no");
     let twice = vec![Matcher::Host(boxed(&["a", "b"])), Matcher::Host(boxed(&["b", "c"]))];
     assert_eq!(ask(twice, "GET", "a", "/", ""), "no");
-    let pattern = || vec![Matcher::HostRegexp(vec![Regex::new("(?i)^[^.]+\\.example$").unwrap()])];
+    let pattern = || vec![Matcher::HostRegexp(vec![host_regexp("(?i)^[^.]+\\.example$")])];
     assert_eq!(ask(pattern(), "GET", "X.example:1", "/", ""), "yes");
     assert_eq!(ask(pattern(), "GET", "x.y.example", "/", ""), "no");
     assert_eq!(ask(vec![], "GET", "", "/", ""), "yes");
@@ -115,62 +123,145 @@ fn methods_headers_queries() {
     assert_eq!(ask(query(QueryTest::Present), "GET", "h", "/", ""), "no");
 }
 
+#[test]
+fn endings_of_host_patterns() {
+    for (pattern, end, is_whole) in [
+        (r"(?i)^(?:[a-z]+)\.example\.com$", ".example.com", false),
+        (r"(?i)^www\.Kiosk\.com$", "www.kiosk.com", true),
+        (r"(?i)^(?:[^.]+)-prod\.eu-1\.example\.com$", "-prod.eu-1.example.com", false),
+        (r"(?i)^(?:a|b)$", "", false),
+        (r"(?i)^a\.(?:com|org)$", "", false),
+        (r"example\.com", "", false),
+        (r"(?i)example\.com$", "example.com", false),
+        (r"(?i)^(?:[a-z]+)s{2}\.de$", ".de", false),
+        (r"(?im)^a$", "", false),
+    ] {
+        let found = host_regexp(pattern);
+        assert_eq!((&*found.end, found.is_whole), (end, is_whole), "{pattern}");
+    }
+    let suffix = |text: &str| Place::Suffix(text.into());
+    assert_eq!(place(&host_regexp(r"(?i)^(?:[a-z]+)-x\.example\.com$")), suffix("example.com"));
+    assert_eq!(place(&host_regexp(r"(?i)^(?:[a-z]+)x$")), Place::Any);
+    assert_eq!(place(&host_regexp(r"(?i)^a\.b$")), Place::Host("a.b".into()));
+}
+
 #[derive(Debug, Clone)]
 enum Rule {
     Hosts(Vec<usize>),
-    Prefix(usize),
-    Path(usize),
+    HostPatterns(Vec<usize>),
+    Prefixes(Vec<usize>),
+    Paths(Vec<usize>, bool),
+    PathPattern(usize),
+    Post,
 }
 
-const HOSTS: [&str; 4] = ["a", "b", "c", "d"];
-const PATHS: [&str; 4] = ["/", "/x", "/x/", "/x/y"];
+const HOSTS: [&str; 7] = ["a", "b.example", "x.b.example", "xb.example", "x.y.b.example", "B", "example"];
+const HOST_PATTERNS: [&str; 5] =
+    [r"(?i)^(?:[a-z]+)\.B\.example$", r"(?i)^b\.example$", r"(?i)^(?:.+)b\.example$", r"(?i)^(?:[a-z])$", r"example"];
+const PATHS: [&str; 9] = ["/", "/x", "/x/", "/x/y", "/xy", "/x/y/z/", "/x//", "", "/y"];
+const PATH_PATTERNS: [&str; 2] = ["^/x/[^/]+$", "^/[xy]"];
 
 impl Rule {
     fn build(&self) -> Matcher {
+        let exact = |paths: &[usize]| paths.iter().map(|path| Pattern::Exact(PATHS[*path].into())).collect();
         match self {
             Self::Hosts(hosts) => Matcher::Host(hosts.iter().map(|host| HOSTS[*host].into()).collect()),
-            Self::Prefix(path) => Matcher::PathPrefix(vec![Pattern::Exact(PATHS[*path].into())]),
-            Self::Path(path) => {
-                Matcher::Path { paths: vec![Pattern::Exact(PATHS[*path].into())], redirect_slash: false }
+            Self::HostPatterns(patterns) => {
+                Matcher::HostRegexp(patterns.iter().map(|one| host_regexp(HOST_PATTERNS[*one])).collect())
             }
-        }
-    }
-
-    fn holds(&self, host: &str, path: &str) -> bool {
-        match self {
-            Self::Hosts(hosts) => hosts.iter().any(|index| HOSTS[*index] == host),
-            Self::Prefix(index) => path.starts_with(PATHS[*index]),
-            Self::Path(index) => PATHS[*index] == path,
+            Self::Prefixes(paths) => Matcher::PathPrefix(exact(paths)),
+            Self::Paths(paths, redirect_slash) => {
+                Matcher::Path { paths: exact(paths), redirect_slash: *redirect_slash }
+            }
+            Self::PathPattern(index) => {
+                Matcher::PathPrefix(vec![Pattern::Regexp(Regex::new(PATH_PATTERNS[*index]).unwrap())])
+            }
+            Self::Post => Matcher::Method(boxed(&["POST"])),
         }
     }
 }
 
+/// Some rules are rare, so that many routes have a path and nothing else.
 fn rule() -> impl Strategy<Value = Rule> {
+    let paths = || prop::collection::vec(0..PATHS.len(), 1..3);
     prop_oneof![
-        prop::collection::vec(0..HOSTS.len(), 1..3).prop_map(Rule::Hosts),
-        (0..PATHS.len()).prop_map(Rule::Prefix),
-        (0..PATHS.len()).prop_map(Rule::Path),
+        2 => prop::collection::vec(0..HOSTS.len(), 1..3).prop_map(Rule::Hosts),
+        2 => prop::collection::vec(0..HOST_PATTERNS.len(), 1..3).prop_map(Rule::HostPatterns),
+        3 => paths().prop_map(Rule::Prefixes),
+        3 => (paths(), any::<bool>()).prop_map(|(paths, redirect_slash)| Rule::Paths(paths, redirect_slash)),
+        1 => (0..PATH_PATTERNS.len()).prop_map(Rule::PathPattern),
+        1 => Just(Rule::Post),
     ]
+}
+
+/// Priority and rules of routes; their number is their id.
+fn routes() -> impl Strategy<Value = Vec<(i64, Vec<Rule>)>> {
+    let few = prop::collection::vec((0..3_i64, prop::collection::vec(rule(), 0..3)), 0..8);
+    let many = prop::collection::vec((0..3_i64, prop::collection::vec(rule(), 1..2)), 30..60);
+    prop_oneof![few, many]
+}
+
+/// What each of the requests is answered: a route's id, "slash" or "none".
+fn answers(decide: impl Fn(&Subject<'_>) -> String) -> Vec<String> {
+    let request = Request::parse(Bytes::from_static(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
+    let subjects = HOSTS.iter().chain([&""]).flat_map(|host| PATHS.iter().map(move |path| (*host, *path)));
+    subjects
+        .map(|(host, path)| {
+            let host = host.to_lowercase();
+            decide(&Subject { host: &host, method: "GET", path, query: "", fields: &request.fields })
+        })
+        .collect()
+}
+
+fn said(router: &Router) -> Vec<String> {
+    answers(|subject| match router.decide(subject) {
+        Decision::Route(route) => route.id.clone(),
+        Decision::RedirectSlash => "slash".to_owned(),
+        Decision::NotFound => "none".to_owned(),
+    })
+}
+
+/// Asks one route after the other, all of its matchers.
+fn naive(rules: &[(i64, Vec<Rule>)], first: usize) -> Vec<String> {
+    let mut sorted: Vec<_> = rules
+        .iter()
+        .enumerate()
+        .map(|(index, (priority, rules))| {
+            (-priority, (first + index).to_string(), rules.iter().map(Rule::build).collect::<Vec<_>>())
+        })
+        .collect();
+    sorted.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    answers(|subject| {
+        let mut outcomes = sorted.iter().map(|(_, id, matchers)| (id, matcher::all(matchers, subject)));
+        outcomes.find(|(_, outcome)| *outcome != Outcome::No).map_or("none".to_owned(), |(id, outcome)| match outcome {
+            Outcome::RedirectSlash => "slash".to_owned(),
+            _ => id.clone(),
+        })
+    })
 }
 
 proptest! {
     #[test]
-    fn the_first_that_matches_wins(rules in prop::collection::vec(prop::collection::vec(rule(), 0..3), 0..12)) {
-        let mut router = Router::default();
-        for (index, rules) in rules.iter().enumerate() {
-            router.push(rules.iter().map(Rule::build).collect(), route(&index.to_string()));
-        }
-        let request = Request::parse(Bytes::from_static(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
-        for host in HOSTS {
-            for path in PATHS {
-                let subject = Subject { host, method: "GET", path, query: "", fields: &request.fields };
-                let found = match router.decide(&subject) {
-                    Decision::Route(route) => Some(route.id.clone()),
-                    _ => None,
-                };
-                let naive = rules.iter().position(|rules| rules.iter().all(|rule| rule.holds(host, path)));
-                prop_assert_eq!(found, naive.map(|index| index.to_string()));
-            }
-        }
+    fn the_first_that_matches_wins(rules in routes()) {
+        let all: Vec<_> = (0..).zip(&rules).map(|(index, (priority, rules)): (usize, _)| {
+            route(&index.to_string(), *priority, rules.iter().map(Rule::build).collect())
+        }).collect();
+        prop_assert_eq!(said(&router(&all)), naive(&rules, 0));
+    }
+
+    #[test]
+    fn a_changed_router_is_as_a_new_one(before in routes(), after in routes(), kept in 0..60_usize) {
+        let build = |rules: &[(i64, Vec<Rule>)], first: usize| -> Vec<Arc<Route>> {
+            (first..).zip(rules).map(|(index, (priority, rules))| {
+                route(&index.to_string(), *priority, rules.iter().map(Rule::build).collect())
+            }).collect()
+        };
+        let kept = kept.min(before.len());
+        let (old, new) = (build(&before, 0), build(&after, kept));
+        let first = router(&old);
+        let second = first.changed(old[kept..].iter(), new.iter());
+        let rules: Vec<_> = before[..kept].iter().chain(&after).cloned().collect();
+        prop_assert_eq!(said(&second), naive(&rules, 0));
+        prop_assert_eq!(said(&first), naive(&before, 0));
     }
 }

@@ -1,25 +1,29 @@
 //! The snapshot: the document as the agent sends it. Strict: every field is present, nothing unknown is accepted.
 
 pub(crate) mod build;
+pub(crate) mod document;
 pub(crate) mod table;
 pub(crate) mod url;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Deserializer, Serialize};
+
+pub(crate) use document::Object;
 
 /// The format that this engine understands.
 pub(crate) const FORMAT: u32 = 1;
 
-/// A whole routing configuration.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A whole routing configuration. Objects are shared by the snapshots in which they are the same. The order of a list
+/// means nothing.
+#[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
-    pub(crate) format: u32,
     pub(crate) revision: u64,
-    pub(crate) settings: Settings,
-    pub(crate) entry_points: Vec<EntryPoint>,
-    pub(crate) routes: Vec<Route>,
-    pub(crate) services: Vec<Service>,
-    pub(crate) certificates: Vec<Certificate>,
+    pub(crate) settings: Arc<Object<Settings>>,
+    pub(crate) entry_points: Vec<Arc<Object<EntryPoint>>>,
+    pub(crate) routes: Vec<Arc<Object<Route>>>,
+    pub(crate) services: Vec<Arc<Object<Service>>>,
+    pub(crate) certificates: Vec<Arc<Object<Certificate>>>,
 }
 
 /// What holds for everything. Times are in milliseconds; 0 means none.
@@ -96,8 +100,7 @@ pub(crate) struct ClientCa {
 pub(crate) struct Route {
     pub(crate) id: String,
     pub(crate) entry_points: Vec<String>,
-    #[serde(rename = "priority")]
-    pub(crate) _priority: i64,
+    pub(crate) priority: i64,
     pub(crate) matchers: Vec<Matcher>,
     pub(crate) modifiers: Vec<Modifier>,
     pub(crate) service: String,
@@ -208,15 +211,4 @@ pub(crate) enum Kind {
 /// A field that may be null but not missing.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     Option::deserialize(deserializer)
-}
-
-/// Parses a document. The error says where and what.
-pub(crate) fn parse(document: &[u8]) -> Result<Snapshot, String> {
-    let snapshot: Snapshot =
-        serde_json::from_slice(document).map_err(|error| format!("the body is not a snapshot: {error}"))?;
-    if snapshot.format == FORMAT {
-        Ok(snapshot)
-    } else {
-        Err(format!("format {} is not understood, only {FORMAT}", snapshot.format))
-    }
 }

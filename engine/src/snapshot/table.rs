@@ -1,6 +1,6 @@
 //! The tables that requests are served from: a checked snapshot in the form in which it is quick to use.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use ipnet::IpNet;
 
 use crate::balance::Balance;
 use crate::limit::{Connections, Limits};
-use crate::route::Router;
 use crate::route::modify::Modifier;
+use crate::route::{Conditions, Router};
 use crate::stats::{EntryPointStats, ServiceStats};
 use crate::tls::server::ServerTls;
 
@@ -28,6 +28,8 @@ pub(crate) struct Tables {
     pub(crate) entry_points: HashMap<Slot, EntryPoint>,
     /// The services, for the counters.
     pub(crate) services: Vec<Arc<Service>>,
+    /// Ids of all servers of the services: connections to others are not kept.
+    pub(crate) servers: HashSet<u64>,
 }
 
 /// What holds for everything, in units of the engine.
@@ -54,7 +56,7 @@ pub(crate) struct Settings {
 }
 
 /// An entry point with its routes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct EntryPoint {
     /// Its name.
     pub(crate) name: String,
@@ -77,7 +79,7 @@ pub(crate) struct EntryPoint {
 }
 
 /// Whose word about where a request came from is taken.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Trust {
     /// Everybody's.
     pub(crate) everybody: bool,
@@ -90,8 +92,12 @@ pub(crate) struct Trust {
 pub(crate) struct Route {
     /// The route's id.
     pub(crate) id: String,
+    /// Of two routes that match the one of higher priority takes the request.
+    pub(crate) priority: i64,
+    /// When it matches.
+    pub(crate) conditions: Arc<Conditions>,
     /// Changes of the path, in order.
-    pub(crate) modifiers: Vec<Modifier>,
+    pub(crate) modifiers: Arc<[Modifier]>,
     /// Where the request goes.
     pub(crate) service: Arc<Service>,
     /// Whether the server is told the client's Host.
@@ -156,6 +162,7 @@ impl Tables {
             }),
             entry_points: HashMap::new(),
             services: Vec::new(),
+            servers: HashSet::new(),
         }
     }
 }

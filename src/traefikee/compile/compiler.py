@@ -29,7 +29,7 @@ _LEVELS: dict[LogLevel, str] = {
     "FATAL": "error",
     "PANIC": "error",
 }
-_MAX_PRIORITY = 2**31 - 1
+_MAX_PRIORITY = 2**63 - 1
 STATIC = "static"
 """The provider's name in errors about objects of the static configuration."""
 
@@ -90,7 +90,7 @@ class _Compiler:
     rejected: Mapping[str, str]
     errors: list[ObjectError] = field(default_factory=list)
     routes: list[tuple[int, snap.Route]] = field(default_factory=list)
-    """Routes with their exact priority; the one in the snapshot, for display, is capped."""
+    """Routes with their exact priority; the snapshot's is a number of 64 bits."""
     services: dict[str, snap.Service] = field(default_factory=dict)
     certificates: dict[str, snap.Certificate] = field(default_factory=dict)
     bound: dict[str, list[str]] = field(default_factory=dict)

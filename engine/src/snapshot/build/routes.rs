@@ -1,14 +1,53 @@
-//! What routes match, and how they change paths.
+//! Routes: what they match, and what they do with it.
+
+use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
 
-use crate::route::matcher::{Matcher, Pattern, QueryTest};
+use crate::route::Conditions;
+use crate::route::matcher::{HostRegexp, Matcher, Pattern, QueryTest};
 use crate::route::modify::{self, Modifier};
 use crate::snapshot;
+use crate::snapshot::table::{Route, Service};
 use crate::snapshot::{QueryPair, TextPattern};
 
 /// Largest compiled regular expression, in bytes.
 const MAX_REGEX: usize = 1 << 20;
+
+/// What of a route takes time to build, and depends on nothing but its own text.
+#[derive(Debug, Clone)]
+pub(super) struct Compiled {
+    conditions: Arc<Conditions>,
+    modifiers: Arc<[Modifier]>,
+}
+
+impl Compiled {
+    /// What `route` has been built from.
+    pub(super) fn of(route: &Route) -> Self {
+        Self { conditions: Arc::clone(&route.conditions), modifiers: Arc::clone(&route.modifiers) }
+    }
+}
+
+/// Matchers and modifiers; all that is wrong with them.
+pub(super) fn compile(route: &snapshot::Route) -> Result<Compiled, Vec<String>> {
+    match (modifiers(&route.modifiers), matchers(&route.matchers)) {
+        (Ok(modifiers), Ok(matchers)) => Ok(Compiled { conditions: Arc::new(Conditions::new(matchers)), modifiers }),
+        (modifiers, matchers) => Err(modifiers.err().into_iter().chain(matchers.err()).collect()),
+    }
+}
+
+pub(super) fn route(route: &snapshot::Route, compiled: Compiled, service: Arc<Service>) -> Route {
+    Route {
+        id: route.id.clone(),
+        priority: route.priority,
+        conditions: compiled.conditions,
+        modifiers: compiled.modifiers,
+        service,
+        pass_host_header: route.pass_host_header,
+        client_roles: route.client_roles.clone(),
+        forward_client_identity: route.forward_client_identity,
+    }
+}
 
 fn regex(pattern: &str) -> Result<Regex, String> {
     let built = RegexBuilder::new(pattern).size_limit(MAX_REGEX).dfa_size_limit(MAX_REGEX).build();
@@ -20,7 +59,7 @@ fn regex(pattern: &str) -> Result<Regex, String> {
     })
 }
 
-pub(super) fn matchers(matchers: &[snapshot::Matcher]) -> Result<Vec<Matcher>, String> {
+fn matchers(matchers: &[snapshot::Matcher]) -> Result<Vec<Matcher>, String> {
     matchers.iter().map(matcher).collect()
 }
 
@@ -29,7 +68,8 @@ fn matcher(matcher: &snapshot::Matcher) -> Result<Matcher, String> {
     Ok(match matcher {
         Document::Host { hosts } => Matcher::Host(boxed(hosts)),
         Document::HostRegexp { patterns } => {
-            Matcher::HostRegexp(patterns.iter().map(|pattern| regex(pattern)).collect::<Result<_, _>>()?)
+            let pattern = |pattern: &String| regex(pattern).map(HostRegexp::new);
+            Matcher::HostRegexp(patterns.iter().map(pattern).collect::<Result<_, _>>()?)
         }
         Document::Path { paths, redirect_slash } => {
             Matcher::Path { paths: patterns(paths)?, redirect_slash: *redirect_slash }
@@ -65,7 +105,7 @@ fn patterns(patterns: &[TextPattern]) -> Result<Vec<Pattern>, String> {
     patterns.iter().map(pattern).collect()
 }
 
-pub(super) fn modifiers(modifiers: &[snapshot::Modifier]) -> Result<Vec<Modifier>, String> {
+fn modifiers(modifiers: &[snapshot::Modifier]) -> Result<Arc<[Modifier]>, String> {
     use snapshot::Modifier as Document;
     let modifier = |modifier: &Document| {
         Ok(match modifier {
