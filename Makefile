@@ -10,12 +10,19 @@ MANIFEST := --manifest-path engine/Cargo.toml --locked
 # KEEP=1 makes the demo leave its cluster running.
 KEEP ?=
 export KEEP
+# How often each load of the benchmarks runs, for how many seconds; which scenarios, against which proxies (beginnings of
+# names, with commas; all by default, and only then docs/benchmarks.md is written).
+ROUNDS ?= 3
+SECONDS_EACH ?= 3
+ONLY ?=
+PROXIES ?=
 # More arguments for pytest, for example: make pytest ARGS='-k malformed -x'
 ARGS ?=
 
 ENGINE_SOURCES := engine/Cargo.toml engine/Cargo.lock $(shell find engine/src -name '*.rs' 2>/dev/null)
 COMMAND_SOURCES := $(wildcard packaging/wheel/scripts/*)
 TYPED := tests scripts/local_cluster.py
+LOAD := --manifest-path bench/load/Cargo.toml --locked
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -55,6 +62,17 @@ demo: build #? start a whole cluster on this machine and show it at work (KEEP=1
 measure: build #? how long changes and failovers take here, and how much memory (docs/measurements.md)
 	$(BIN)/python scripts/measure
 
+.PHONY: bench
+bench: build $(VENV)/.bench-dependencies #? the engine beside other proxies (ROUNDS=1 ONLY=http1,idle: a short turn)
+	$(CARGO) build --release --quiet $(LOAD)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bench \
+		--rounds '$(ROUNDS)' --seconds '$(SECONDS_EACH)' --only '$(ONLY)' --proxies '$(PROXIES)'
+
+$(VENV)/.bench-dependencies: pyproject.toml scripts/install-system-packages $(VENV)/.dependencies
+	@PYTHON=$(PYTHON) scripts/install-system-packages bench
+	$(BIN)/python -m pip install --quiet --requirement <($(BIN)/python scripts/requirements pyproject.toml bench)
+	@touch $@
+
 .PHONY: test
 test: cargo-test pytest #? every test: the engine's own, then the Python ones with real processes
 
@@ -72,8 +90,11 @@ lint: setup #? formatting, lints and types of both languages; never writes
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/mypy $(TYPED)
+	$(BIN)/mypy --package bench
 	$(CARGO) fmt --manifest-path engine/Cargo.toml --check
 	$(CARGO) clippy $(MANIFEST) --all-targets -- -D warnings
+	$(CARGO) fmt --manifest-path bench/load/Cargo.toml --check
+	$(CARGO) clippy $(LOAD) -- -D warnings
 
 .PHONY: fix
 fix: setup #? what lint complains about and a tool can mend
@@ -84,5 +105,5 @@ fix: setup #? what lint complains about and a tool can mend
 
 .PHONY: clean
 clean: #? remove everything that was built, .venv included
-	rm -rf $(VENV) engine/target dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) engine/target bench/load/target dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
