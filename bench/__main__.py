@@ -12,11 +12,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from tests.support import certificates, process
+from tests.support.ports import loopback_address
+
 from bench import load, report
 from bench.proxies import Kind, Surroundings, kinds
 from bench.scenarios import SCENARIOS, Conditions, Sample, Scenario
-from tests.support import certificates, process
-from tests.support.ports import loopback_address
 
 PAUSE = 0.2
 """Seconds between two loads, in which connections end."""
