@@ -1,12 +1,13 @@
 """Nodes that die, hang, lose their network and come back, while somebody uses the cluster.
 
-The tests share one cluster of three control and two data nodes, a machine each, and run in their order: the first four
-begin what the fifth waits for (a clean list), and the sixth ends with a whole cluster again. Each of the others finds a
-whole cluster and leaves one.
+The tests share one cluster of three control and two data nodes, a machine each, and run in their order: the first six
+begin what the seventh waits for (a clean list), and the eighth ends with a whole cluster again. Each of the others
+finds a whole cluster and leaves one.
 """
 
 import itertools
 import re
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 from tests.cluster.nodes import CLEANING, Cluster, Node
 from tests.cluster.places import MachineConsul, NetworkTransport, routes, start_origin
 from tests.cluster.traffic import Traffic
+from tests.support.engine import engine_binary
 from tests.support.machine import Network
 from tests.support.wait import SLOWNESS, wait_for
 
@@ -49,9 +51,9 @@ class World:
         """The data nodes whose agents run."""
         return [node for node in self.cluster.data.values() if node.running]
 
-    def traffic(self, *nodes: Node) -> Traffic:
+    def traffic(self, *nodes: Node, told: bool = False) -> Traffic:
         """Requests to these data nodes, or to all."""
-        return Traffic(self.client, [node.address for node in nodes or self.data], HOST)
+        return Traffic(self.client, [node.address for node in nodes or self.data], HOST, told=told)
 
     def status(self, node: Node, host: str) -> int:
         """What a data node answers for a host name."""
@@ -141,6 +143,38 @@ def test_kill_of_a_data_nodes_agent_disturbs_no_request(world: World) -> None:
         assert data.engine()["pid"] == engine, "the agent has found its engine and kept it"
         world.follows_changes()
     assert data.engine()["pid"] == engine
+
+
+def install_again() -> None:
+    """Put another file with the same content in the place of the engine's binary, as an installation does."""
+    binary = engine_binary()
+    fresh = binary.with_name("traefikee-engine.new")
+    shutil.copy2(binary, fresh)
+    fresh.replace(binary)
+
+
+@pytest.mark.parametrize("how", ["told", "killed"])
+def test_an_upgrade_of_a_data_node_disturbs_no_request(world: World, how: str) -> None:
+    data = world.cluster.data["data-node-1"]
+    before = data.engine()
+    with world.traffic(data, told=True):
+        install_again()
+        if how == "told":
+            agent = data.process.pid
+            data.process.signal(signal.SIGUSR2)
+        else:
+            data.process.kill9()
+            world.cluster.restart(data.name)
+        wait_for(lambda: data.engine()["pid"] != before["pid"], "the installed engine has taken over", 15)
+        if how == "told":
+            assert data.process.running
+            assert data.process.pid == agent
+        assert data.engine()["revision"] == before["revision"]
+        wait_for(lambda: world.cluster.any_control().status()[data.name] == "READY", "it is READY", 10)
+        world.follows_changes()
+    wait_for(lambda: not (data.statedir / "run/engine.old").exists(), "the old engine has ended", 20)
+    assert "the installed engine has taken over" in data.process.output
+    data.place.check(f"! ps -o stat= -p {before['pid']}")
 
 
 def test_an_engine_that_is_killed_is_started_again(world: World) -> None:

@@ -17,11 +17,13 @@ TIMEOUT = 10.0
 class Traffic:
     """Sends requests to each address, on new connections and on one that is kept alive, until the block ends.
 
-    A request has failed unless it was answered 200: it was refused, lost, cut, too late or routed wrongly.
+    A request has failed unless it was answered 200: it was refused, lost, cut, too late or routed wrongly. With `told`
+    an answer may say that its connection ends.
     """
 
-    def __init__(self, client: Place, addresses: Sequence[str], host: str) -> None:
+    def __init__(self, client: Place, addresses: Sequence[str], host: str, *, told: bool = False) -> None:
         self._client = client
+        self._told = told
         self._host = host
         self._ended = threading.Event()
         self._began = time.monotonic()
@@ -49,7 +51,7 @@ class Traffic:
                     answer = connection.getresponse()
                     answer.read()
                     failure = "" if answer.status == 200 else str(answer.status)
-                    if keep and answer.will_close:
+                    if keep and answer.will_close and not self._told:
                         failure = failure or "the connection was not kept alive"
                 except (OSError, http.client.HTTPException) as error:
                     failure = repr(error)

@@ -58,7 +58,8 @@ def test_counters(engine: EngineProcess, address: str, origin: Origin) -> None:
 
     wait_for(lambda: engine.counters()["connections"]["open"] == 0, "all connections are closed")
     counters = engine.counters()
-    assert counters["connections"] == {"accepted": 5, "open": 0, "panicked": 0}
+    connections = {"accepted": 5, "refused": 0, "accept_failed": 0, "open": 0, "panicked": 0}
+    assert counters["connections"] == connections
     requests = counters["requests"]
     assert requests["total"] == 5
     assert requests["open"] == 0

@@ -185,7 +185,8 @@ async def start_control_node(**options: Any) -> None:
 async def start_data_node(bind: str, **options: Any) -> None:
     """Join a cluster as a data node, or come back to it.
 
-    It serves the deployed entry points, from the snapshot on its disk while no control node answers.
+    It serves the deployed entry points, from the snapshot on its disk while no control node answers. SIGUSR2 makes it
+    start again from what is installed by then, without a request lost.
     """
     from traefikee.node.data import DataOptions, data_node
 
@@ -194,7 +195,10 @@ async def start_data_node(bind: str, **options: Any) -> None:
         if statedir.load_identity() is None and not newcomer.peers:
             raise UsageError("--peeraddresses is missing", "name the control nodes: host:port,host:port")
         socket = Path(options["traefikeesocket"]).absolute()
-        await data_node(statedir, newcomer, DataOptions(_host(bind), socket, options["logformat"]))
+        again = await data_node(statedir, newcomer, DataOptions(_host(bind), socket, options["logformat"]))
+    if again:
+        # The same process, for whoever supervises it.
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - its own command line
 
 
 @traefikee.command("list-nodes")

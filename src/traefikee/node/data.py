@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import signal
 import socket
-import subprocess
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,14 +30,11 @@ from traefikee.cluster.state import Counters, Phase, Report
 from traefikee.compile.snapshot import Snapshot, localise
 from traefikee.errors import ClusterAbortedError, TraefikeeError, UnreachableError
 from traefikee.node import engine as engines
-from traefikee.node.engine import Engine, SnapshotRefusedError
+from traefikee.node.data_engine import DataEngine
+from traefikee.node.engine import SnapshotRefusedError
 from traefikee.node.lifecycle import Newcomer, stop_on_signals, until
 from traefikee.node.statedir import Identity, StateDir, need_no_identity
 
-ENGINE_START = 10.0
-ENGINE_WATCH = 1.0
-STOP_DEADLINE = 15.0
-REAP_DEADLINE = 2.0
 RECONNECT_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 COUNTERS_EVERY = 5.0
@@ -79,9 +76,7 @@ class DataNode:
         self._options = options
         self._remembered = statedir.load_peers()
         self._peers = list(dict.fromkeys([*self._remembered, *peers]))
-        self._engine = Engine(statedir.engine_socket)
-        self._engine_version = ""
-        self._process: subprocess.Popen[bytes] | None = None
+        self._engine = DataEngine(statedir, options.log_format)
         self._saved: SavedSnapshot | None = None
         self._applied: int | None = None
         self._refused: tuple[int, str] | None = None
@@ -92,92 +87,39 @@ class DataNode:
         self._changed = asyncio.Event()
         self._applying = asyncio.Lock()
 
-    async def run(self, stopping: asyncio.Event, control: socket.socket) -> None:
-        """Run until ``stopping``.
+    async def run(self, stopping: asyncio.Event, restarting: asyncio.Event, control: socket.socket) -> None:
+        """Run until ``stopping``, or until ``restarting``, which leaves the engine running.
 
         :param control: the bound socket for local commands.
         :raises TraefikeeError: if the engine cannot be started or the cluster was given up.
         """
-        await self._find_or_start_engine()
+        await self._engine.find_or_start()
         self._load()
         await self._apply_saved()
-        api = DataAPI(self._identity, self._engine)
+        api = DataAPI(self._identity, self._engine.client)
         work = [
             asyncio.create_task(serving.serve(api.app(), [control]), name="control socket"),
-            asyncio.create_task(self._keep_engine(), name="engine"),
+            asyncio.create_task(self._engine.keep(self._apply_saved), name="engine"),
             asyncio.create_task(self._follow(), name="snapshots"),
             asyncio.create_task(self._report_changes(), name="reports"),
             asyncio.create_task(self._count(), name="counters"),
             asyncio.create_task(self._retry_refused(), name="refused snapshots"),
         ]
         stop = asyncio.create_task(stopping.wait())
+        restart = asyncio.create_task(restarting.wait())
         try:
-            done, _ = await asyncio.wait({*work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({*work, stop, restart}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-            await self._say_goodbye()
+            if restart not in done:
+                await self._say_goodbye()
         finally:
-            for task in (*work, stop):
+            for task in (*work, stop, restart):
                 task.cancel()
-            await asyncio.gather(*work, stop, return_exceptions=True)
-            await self._stop_engine()
+            await asyncio.gather(*work, stop, restart, return_exceptions=True)
+            if stopping.is_set() or not restarting.is_set():
+                await self._engine.stop()
             await self._engine.close()
-
-    # --- the engine ---
-
-    async def _find_or_start_engine(self) -> None:
-        try:
-            status = await self._engine.status()
-        except UnreachableError:
-            await self._start_engine()
-        else:
-            self._engine_version = str(status.get("version", ""))
-            _log.info("running engine found and kept", pid=status.get("pid"), revision=status.get("revision"))
-
-    async def _start_engine(self) -> None:
-        log_format = self._options.log_format
-        socket = self._statedir.engine_socket
-        argv = engines.command(engines.find(), socket, log_format=log_format, die_with_parent=False)
-        # A session of its own, and the agent's standard error: it is to outlive the agent.
-        self._process = subprocess.Popen(  # noqa: ASYNC220
-            argv,
-            cwd=self._statedir.path,
-            env=engines.environment(),
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        self._engine_version = str((await self._engine.wait_until_it_answers(ENGINE_START))["version"])
-
-    async def _keep_engine(self) -> None:
-        while True:
-            await asyncio.sleep(ENGINE_WATCH)
-            try:
-                await self._engine.status()
-            except UnreachableError as error:
-                code = self._process.poll() if self._process else None
-                _log.error("the engine is gone; starting it again", reason=error.cause, code=code)
-                try:
-                    await self._start_engine()
-                    await self._apply_saved()
-                except (TraefikeeError, OSError) as failure:
-                    _log.error("the engine cannot be started", reason=str(failure))
-
-    async def _stop_engine(self) -> None:
-        try:
-            await self._engine.stop()
-            async with asyncio.timeout(STOP_DEADLINE):
-                while True:
-                    if self._process is not None:
-                        self._process.poll()
-                    await self._engine.status()
-                    await asyncio.sleep(0.05)
-        except UnreachableError:
-            if self._process is not None:
-                # It no longer answers: it is about to end, and wants to be waited for.
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    await asyncio.to_thread(self._process.wait, REAP_DEADLINE)
-        except TimeoutError:
-            _log.warning("the engine still finishes requests; it ends by itself")
 
     # --- snapshots ---
 
@@ -310,7 +252,7 @@ class DataNode:
             leaving=leaving,
             report=Report(
                 agent_version=__version__,
-                engine_version=self._engine_version,
+                engine_version=self._engine.version,
                 revision=self._applied,
                 refused_revision=self._refused[0] if self._refused else None,
                 refusal=self._refused[1] if self._refused else "",
@@ -341,7 +283,7 @@ class DataNode:
         while True:
             await asyncio.sleep(COUNTERS_EVERY)
             with contextlib.suppress(UnreachableError, ValueError, KeyError, TypeError):
-                requests = (await self._engine.counters())["requests"]
+                requests = (await self._engine.client.counters())["requests"]
                 self._counters = Counters(
                     by_status=requests["by_status"],
                     duration_seconds_total=round(float(requests["duration_seconds_total"]), 3),
@@ -354,18 +296,22 @@ class DataNode:
                 await self._send(self._report(leaving=True))
 
 
-async def data_node(statedir: StateDir, newcomer: Newcomer, options: DataOptions) -> None:
+async def data_node(statedir: StateDir, newcomer: Newcomer, options: DataOptions) -> bool:
     """Run ``traefikee start-data-node``: join with the token, or come back.
+
+    Return whether it was told by SIGUSR2 to start again, from what is installed by then; its engine goes on meanwhile.
 
     :raises TraefikeeError: whatever keeps it from joining or running.
     """
     identity = statedir.load_identity()
     need_no_identity(identity, statedir, Role.DATA)
-    stopping = stop_on_signals()
+    stopping, restarting = stop_on_signals(), asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, restarting.set)
     engines.find()
     # Its conflict is the cheapest to find: before anything is started or joined.
     with serving.listen(options.socket, "--traefikeesocket") as control:
-        await _join_and_run(statedir, identity, newcomer, options, stopping, control)
+        await _join_and_run(statedir, identity, newcomer, options, (stopping, restarting), control)
+    return restarting.is_set() and not stopping.is_set()
 
 
 async def _join_and_run(
@@ -373,9 +319,10 @@ async def _join_and_run(
     identity: Identity | None,
     newcomer: Newcomer,
     options: DataOptions,
-    stopping: asyncio.Event,
+    until_when: tuple[asyncio.Event, asyncio.Event],
     control: socket.socket,
 ) -> None:
+    stopping, restarting = until_when
     if identity is None:
         identity = await until(
             stopping,
@@ -385,7 +332,7 @@ async def _join_and_run(
             return
         statedir.save_identity(identity)
     try:
-        await DataNode(statedir, identity, options, newcomer.peers).run(stopping, control)
+        await DataNode(statedir, identity, options, newcomer.peers).run(stopping, restarting, control)
     except ClusterAbortedError:
         statedir.forget()
         raise

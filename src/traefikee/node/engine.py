@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,21 @@ class Engine:
 
     def __init__(self, socket: Path) -> None:
         self.socket = socket
-        self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=str(socket)), base_url="http://engine", timeout=TIMEOUT
+        self._client = self._connect()
+
+    def _connect(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=str(self.socket)), base_url="http://engine", timeout=TIMEOUT
         )
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+    async def reconnect(self) -> None:
+        """Ask the engine that is found at the socket now: it may be another one."""
+        before, self._client = self._client, self._connect()
+        await before.aclose()
 
     async def apply(self, snapshot: bytes) -> None:
         """Put a snapshot in force.
@@ -94,11 +102,14 @@ class Engine:
         """Ask the engine to end gracefully; it ends later."""
         await self._send("POST", "/stop")
 
-    async def wait_until_it_answers(self, deadline: float) -> Mapping[str, Any]:
+    async def wait_until_it_answers(
+        self, deadline: float, alive: Callable[[], bool] = lambda: True
+    ) -> Mapping[str, Any]:
         """Return the engine's status as soon as it answers.
 
         :param deadline: seconds to wait at most.
-        :raises UnreachableError: at the deadline.
+        :param alive: whether there is still something to wait for.
+        :raises UnreachableError: at the deadline, or if the engine has ended.
         """
         try:
             async with asyncio.timeout(deadline):
@@ -106,6 +117,8 @@ class Engine:
                     try:
                         return await self.status()
                     except UnreachableError:
+                        if not alive():
+                            raise UnreachableError("the engine ended; its log says why", kind="engine") from None
                         await asyncio.sleep(0.02)
         except TimeoutError:
             raise UnreachableError(f"the engine does not answer on {self.socket}", kind="engine") from None

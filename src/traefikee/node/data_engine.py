@@ -1,0 +1,229 @@
+"""A data node's engine: found or started, started again, and replaced by a newer one while it carries traffic.
+
+It outlives its agent: an agent that starts finds it through its socket and keeps it. If another engine has been
+installed meanwhile, that one takes over (``docs/internals/engine.md``) with the first snapshot, and nobody notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from traefikee import log
+from traefikee.errors import TraefikeeError, UnreachableError
+from traefikee.node import engine as engines
+from traefikee.node.engine import Engine, SnapshotRefusedError
+from traefikee.node.statedir import StateDir
+
+START = 10.0
+WATCH = 1.0
+STOP_DEADLINE = 15.0
+REAP_DEADLINE = 2.0
+REPLACE_AGAIN = 60.0
+"""Seconds after which a replacement that failed is tried again."""
+
+_log = log.get("engine")
+
+
+class ReplacementError(TraefikeeError):
+    """A new engine could not take over; the one that runs goes on as before."""
+
+
+class DataEngine:
+    """The engine of a data node, whichever process it is.
+
+    :param log_format: ``text`` or ``json``.
+    :ivar client: asks the engine that carries the traffic.
+    :ivar version: its version.
+    """
+
+    def __init__(self, statedir: StateDir, log_format: str) -> None:
+        self._statedir = statedir
+        self._log_format = log_format
+        self._new_socket = statedir.engine_socket.with_suffix(".new")
+        self._old_socket = statedir.engine_socket.with_suffix(".old")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._found = 0
+        self._outdated = False
+        self._replace_after = 0.0
+        self.client = Engine(statedir.engine_socket)
+        self.version = ""
+
+    async def find_or_start(self) -> None:
+        """Keep the engine that runs, or start one.
+
+        :raises TraefikeeError: if there is none and none can be started.
+        """
+        try:
+            status = await self.client.status()
+        except UnreachableError:
+            await self._start()
+            return
+        self.version = str(status.get("version", ""))
+        self._found = int(status.get("pid", 0))
+        self._outdated = not await asyncio.to_thread(_is_installed, status)
+        if self._outdated:
+            _log.info(
+                "running engine found; the installed one is another and will take over with the first snapshot",
+                pid=status.get("pid"),
+                version=self.version,
+                revision=status.get("revision"),
+            )
+        else:
+            _log.info("running engine found and kept", pid=status.get("pid"), revision=status.get("revision"))
+
+    async def apply(self, snapshot: bytes) -> None:
+        """Put a snapshot in force; replace the engine on this occasion if another one is installed.
+
+        :raises SnapshotRefusedError: if the engine will not have it.
+        :raises UnreachableError: if no engine answers.
+        """
+        if self._outdated and time.monotonic() >= self._replace_after:
+            try:
+                await self._replace(snapshot)
+            except TraefikeeError as error:
+                self._replace_after = time.monotonic() + REPLACE_AGAIN
+                _log.error("the engine could not be replaced; the old one stays", reason=error.cause)
+            else:
+                return
+        await self.client.apply(snapshot)
+
+    async def keep(self, apply_last: Callable[[], Awaitable[None]]) -> None:
+        """Start the engine again whenever it is gone, and try again to replace it; runs until cancelled.
+
+        :param apply_last: puts the last snapshot in force by :meth:`apply`, if there is one.
+        """
+        while True:
+            await asyncio.sleep(WATCH)
+            try:
+                status = await self.client.status()
+            except UnreachableError as error:
+                code = self._process.poll() if self._process else None
+                self._bury()
+                _log.error("the engine is gone; starting it again", reason=error.cause, code=code)
+                try:
+                    await self._start()
+                    await apply_last()
+                except TraefikeeError as failure:
+                    _log.error("the engine cannot be started", reason=str(failure))
+                continue
+            self._bury()
+            # Without a revision it was told nothing yet: the first snapshot will come, and with it the replacement.
+            if self._outdated and status.get("revision") is not None and 0 < self._replace_after <= time.monotonic():
+                with contextlib.suppress(UnreachableError):
+                    await apply_last()
+
+    async def stop(self) -> None:
+        """End the engine gracefully, and one that was replaced and still finishes what it had."""
+        replaced = Engine(self._old_socket)
+        with contextlib.suppress(UnreachableError):
+            await replaced.stop()
+        await replaced.close()
+        try:
+            await self.client.stop()
+            async with asyncio.timeout(STOP_DEADLINE):
+                while True:
+                    if self._process is not None:
+                        self._process.poll()
+                    await self.client.status()
+                    await asyncio.sleep(0.05)
+        except UnreachableError:
+            if self._process is not None:
+                # It no longer answers: it is about to end, and wants to be waited for.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    await asyncio.to_thread(self._process.wait, REAP_DEADLINE)
+        except TimeoutError:
+            _log.warning("the engine still finishes requests; it ends by itself")
+
+    async def close(self) -> None:
+        """Ask nothing any more; the engine goes on."""
+        await self.client.close()
+
+    async def _start(self) -> None:
+        self._process = self._run("--control", str(self._statedir.engine_socket))
+        self._outdated = False
+        self.version = str((await self.client.wait_until_it_answers(START))["version"])
+
+    def _run(self, *sockets: str) -> subprocess.Popen[bytes]:
+        argv = [engines.find(), *sockets, "--log-format", self._log_format]
+        try:
+            # A session of its own, and the agent's standard error: it is to outlive the agent.
+            return subprocess.Popen(
+                argv,
+                cwd=self._statedir.path,
+                env=engines.environment(),
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise TraefikeeError(f"{argv[0]} cannot be started: {error.strerror}", kind="engine") from error
+
+    async def _replace(self, snapshot: bytes) -> None:
+        """Start the installed engine, and have it take over with this snapshot.
+
+        :raises TraefikeeError: if it did not; the old one goes on as before.
+        """
+        await self._end_earlier_attempt()
+        current = str(self._statedir.engine_socket)
+        process = self._run("--control", str(self._new_socket), "--take-over", current)
+        new = Engine(self._new_socket)
+        try:
+            status = await new.wait_until_it_answers(START, lambda: process.poll() is None)
+            await new.apply(snapshot)
+        except (TraefikeeError, asyncio.CancelledError) as error:
+            # An answer that was lost does not say that it has not taken over.
+            if isinstance(error, SnapshotRefusedError) or not await self._is(process.pid):
+                process.terminate()
+                raise
+        finally:
+            await new.close()
+        await self.client.reconnect()
+        self._process, self._outdated = process, False
+        before, self.version = self.version, str(status.get("version", ""))
+        _log.info("the installed engine has taken over", before=before, version=self.version, pid=process.pid)
+
+    async def _end_earlier_attempt(self) -> None:
+        """End an engine that an agent has started to take over, and that was told nothing more."""
+        earlier = Engine(self._new_socket)
+        try:
+            await earlier.stop()
+            async with asyncio.timeout(START):
+                while True:
+                    await earlier.status()
+                    await asyncio.sleep(0.05)
+        except UnreachableError:
+            pass
+        except TimeoutError:
+            raise ReplacementError("an earlier attempt does not end", kind="engine") from None
+        finally:
+            await earlier.close()
+
+    def _bury(self) -> None:
+        """Take note of the end of the engine that was found, if an earlier program of this same process started it."""
+        if self._found > 0:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._found, os.WNOHANG)
+
+    async def _is(self, pid: int) -> bool:
+        """Whether the engine that carries the traffic is this process."""
+        await self.client.reconnect()
+        with contextlib.suppress(UnreachableError):
+            return bool((await self.client.status()).get("pid") == pid)
+        return False
+
+
+def _is_installed(status: Mapping[str, Any]) -> bool:
+    """Whether the engine that says this of itself runs from the binary that is installed."""
+    binary = engines.find()
+    try:
+        return Path(binary).samefile(f"/proc/{status.get('pid')}/exe")
+    except OSError:
+        # Not ours to look at: its version has to do.
+        told = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
+        return told.split()[-1:] == [str(status.get("version"))]

@@ -1,0 +1,216 @@
+"""What a data node's agent does with its engine: the class itself, with real engines and without a cluster."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.test_take_over import Clients
+from tests.support.engine import engine_binary
+from tests.support.http1 import Connection, get
+from tests.support.origin import Origin
+from tests.support.snapshots import entry_point, route, service, snapshot
+from traefikee.node import data_engine, engine
+from traefikee.node.data_engine import DataEngine
+from traefikee.node.engine import SnapshotRefusedError
+from traefikee.node.statedir import StateDir
+
+PORT = 8000
+
+
+class Installed:
+    """A node's state directory, and a binary that can be installed again."""
+
+    def __init__(self, folder: Path, address: str, origin: Origin) -> None:
+        self.statedir = StateDir(folder / "s")
+        self.binary = folder / "traefikee-engine"
+        self.address = address
+        self._origin = origin
+        self.started: list[subprocess.Popen[bytes]] = []
+        self.install(engine_binary())
+
+    def install(self, program: Path) -> None:
+        """Put another file in the binary's place."""
+        fresh = self.binary.with_suffix(".new")
+        shutil.copy2(program, fresh)
+        fresh.replace(self.binary)
+
+    def snapshot(self, revision: int) -> bytes:
+        """One that routes everything to the origin."""
+        point = entry_point(f"{self.address}:{PORT}")
+        services = [service(self._origin.url)]
+        return json.dumps(snapshot([point], [route()], services, revision=revision, grace_timeout_ms=500)).encode()
+
+    def ended(self, number: int) -> bool:
+        """Wait for the end of an engine, and whether it was a good one."""
+        return next(one for one in self.started if one.pid == number).wait(20) == 0
+
+    def agent(self) -> DataEngine:
+        """What a fresh agent has."""
+        return DataEngine(self.statedir, "text")
+
+
+@pytest.fixture
+def installed(tmp_path: Path, address: str, origin: Origin, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installed]:
+    """An installed engine; whatever runs at the end is stopped."""
+    made = Installed(tmp_path, address, origin)
+    monkeypatch.setattr(engine, "find", lambda: str(made.binary))
+    monkeypatch.setattr(data_engine, "REPLACE_AGAIN", 0.2)
+
+    class Remembered(subprocess.Popen[bytes]):
+        """That a process outlives its `Popen` is what it is for here; Python warns of it."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            made.started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Remembered)
+    yield made
+
+    async def stop() -> None:
+        agent = made.agent()
+        await agent.stop()
+        await agent.close()
+
+    asyncio.run(stop())
+    for process in made.started:
+        process.wait(20)
+    made.statedir.close()
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run it to its end."""
+    asyncio.run(work)
+
+
+async def pid(agent: DataEngine) -> int:
+    """Which engine carries the traffic."""
+    return int((await agent.client.status())["pid"])
+
+
+async def until_another(agent: DataEngine, first: int) -> None:
+    """Wait until another engine carries the traffic."""
+    async with asyncio.timeout(20):
+        while await pid(agent) == first:  # noqa: ASYNC110 - it is another process that changes it
+            await asyncio.sleep(0.05)
+
+
+async def an_agents_life(installed: Installed, revision: int) -> int:
+    """An agent starts, applies and is gone; returns its engine's pid."""
+    agent = installed.agent()
+    await agent.find_or_start()
+    await agent.apply(installed.snapshot(revision))
+    number = await pid(agent)
+    await agent.close()
+    return number
+
+
+def test_it_is_kept_unless_another_is_installed(installed: Installed) -> None:
+    async def lives() -> None:
+        first = await an_agents_life(installed, 1)
+        clients = Clients(installed.address, PORT)
+        with clients:
+            clients.more_answers(50)
+            assert await an_agents_life(installed, 2) == first
+            installed.install(engine_binary())
+            second = await an_agents_life(installed, 3)
+            assert second != first
+            assert await an_agents_life(installed, 4) == second
+            clients.more_answers(50)
+        assert clients.failures == []
+
+    run(lives())
+
+
+@pytest.mark.parametrize("what", ["no program", "ends at once"])
+def test_an_installed_engine_that_does_not_work(installed: Installed, tmp_path: Path, what: str) -> None:
+    """The old one stays and follows changes; a working one takes over by itself later."""
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\nexit 1\n" if what == "ends at once" else "nothing")
+    broken.chmod(0o755)
+
+    async def lives() -> None:
+        first = await an_agents_life(installed, 1)
+        installed.install(broken)
+        agent = installed.agent()
+        await agent.find_or_start()
+        await agent.apply(installed.snapshot(2))
+        assert await pid(agent) == first
+        assert (await agent.client.status())["revision"] == 2
+        assert get(installed.address, PORT).status == 200
+
+        async def apply_last() -> None:
+            await agent.apply(installed.snapshot(2))
+
+        keeping = asyncio.create_task(agent.keep(apply_last))
+        installed.install(engine_binary())
+        await until_another(agent, first)
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        assert get(installed.address, PORT).status == 200
+        await agent.close()
+
+    run(lives())
+
+
+def test_a_snapshot_that_both_refuse(installed: Installed) -> None:
+    async def lives() -> None:
+        first = await an_agents_life(installed, 1)
+        installed.install(engine_binary())
+        agent = installed.agent()
+        await agent.find_or_start()
+        with pytest.raises(SnapshotRefusedError):
+            await agent.apply(installed.snapshot(2).replace(b'"service": "origin"', b'"service": "nowhere"'))
+        assert await pid(agent) == first
+        await asyncio.sleep(data_engine.REPLACE_AGAIN)
+        await agent.apply(installed.snapshot(3))
+        assert await pid(agent) != first
+        await agent.close()
+
+    run(lives())
+
+
+def test_an_agent_that_died_while_it_replaced_its_engine(installed: Installed) -> None:
+    """It has left an engine that is to take over and hears nothing more."""
+
+    new_socket = installed.statedir.engine_socket.with_suffix(".new")
+
+    async def lives() -> None:
+        first = await an_agents_life(installed, 1)
+        installed.install(engine_binary())
+        agent = installed.agent()
+        await agent.find_or_start()
+        new, old = str(new_socket), str(installed.statedir.engine_socket)
+        left = agent._run("--control", new, "--take-over", old)
+        earlier = engine.Engine(new_socket)
+        await earlier.wait_until_it_answers(10)
+        await earlier.close()
+        await agent.close()
+        second = await an_agents_life(installed, 2)
+        assert second not in (first, left.pid)
+        assert left.wait(10) == 0
+
+    run(lives())
+
+
+def test_stopping_ends_the_replaced_one_too(installed: Installed) -> None:
+    async def lives() -> None:
+        first = await an_agents_life(installed, 1)
+        with Connection(installed.address, PORT) as connection:
+            connection.send("GET /stream?chunks=1000&pause=0.1 HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert connection.socket.recv(1)
+            installed.install(engine_binary())
+            agent = installed.agent()
+            await agent.find_or_start()
+            await agent.apply(installed.snapshot(2))
+            assert await pid(agent) != first
+            await agent.stop()
+            await agent.close()
+            assert installed.ended(first)
+
+    run(lives())
