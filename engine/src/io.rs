@@ -21,6 +21,16 @@ pub(crate) enum Stream {
     Unix(UnixStream),
 }
 
+impl Stream {
+    /// Whether the TLS handshake has agreed on HTTP/2 (RFC 9113 section 3.2).
+    pub(crate) fn speaks_http2(&self) -> bool {
+        match self {
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            Self::Tcp(_) | Self::Unix(_) => false,
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
@@ -136,6 +146,14 @@ impl Conn {
         }
     }
 
+    /// Puts back what was taken off the front of the buffer.
+    pub(crate) fn unread(&mut self, data: &[u8]) {
+        let mut buffer = BytesMut::with_capacity(data.len() + self.buffer.len());
+        buffer.extend_from_slice(data);
+        buffer.extend_from_slice(&self.buffer);
+        self.buffer = buffer;
+    }
+
     /// Whether the peer is still there and silent, as far as the runtime knows. Anything it says between two requests,
     /// its end included, makes the connection useless.
     pub(crate) fn is_quiet(&mut self) -> bool {
@@ -155,5 +173,49 @@ impl Conn {
             Stream::Unix(stream) => recv(stream, &mut byte, flags),
         };
         result.is_err_and(|error| error == rustix::io::Errno::AGAIN) && self.is_quiet()
+    }
+}
+
+/// Reading begins with what is in the buffer.
+impl AsyncRead for Conn {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let conn = self.get_mut();
+        if conn.buffer.is_empty() {
+            return Pin::new(&mut conn.stream).poll_read(cx, room);
+        }
+        let length = conn.buffer.len().min(room.remaining());
+        room.put_slice(&conn.buffer.split_to(length));
+        conn.rest();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Conn {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, data)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, parts),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 }

@@ -7,6 +7,7 @@ mod cli;
 mod control;
 mod error;
 mod http;
+mod http2;
 mod io;
 mod limit;
 mod listen;

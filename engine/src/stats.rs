@@ -50,6 +50,8 @@ pub(crate) struct WorkerStats {
     pub(crate) accept_failed: Counter,
     pub(crate) open: Counter,
     pub(crate) panicked: Counter,
+    pub(crate) http2_connections: Counter,
+    pub(crate) http2_floods: Counter,
     pub(crate) requests: Counter,
     pub(crate) requests_open: Counter,
     pub(crate) duration_ns: Counter,
@@ -67,6 +69,8 @@ impl WorkerStats {
             accept_failed: Counter::default(),
             open: Counter::default(),
             panicked: Counter::default(),
+            http2_connections: Counter::default(),
+            http2_floods: Counter::default(),
             requests: Counter::default(),
             requests_open: Counter::default(),
             duration_ns: Counter::default(),
@@ -176,6 +180,10 @@ pub(crate) fn report<'a>(
             "accept_failed": sum(&|stats| stats.accept_failed.get()),
             "open": sum(&|stats| stats.open.get()),
             "panicked": sum(&|stats| stats.panicked.get()),
+        },
+        "http2": {
+            "accepted": sum(&|stats| stats.http2_connections.get()),
+            "floods": sum(&|stats| stats.http2_floods.get()),
         },
         "requests": {
             "total": sum(&|stats| stats.requests.get()),

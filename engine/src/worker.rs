@@ -240,20 +240,22 @@ fn spawn(worker: &Rc<Worker>, slot: Slot, gate: &Rc<Gate>, stream: TcpStream, pe
     stats.open.add(1);
     let open = OpenConnection(Rc::clone(worker));
     let serving = proxy::serve(Rc::clone(worker), slot, Rc::clone(gate), stream, peer, admitted);
-    tokio::task::spawn_local(async move {
-        let worker = &open.0;
-        let mut serving = std::pin::pin!(serving);
-        let caught =
-            std::future::poll_fn(|cx| match std::panic::catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
-                Err(_) => Poll::Ready(Err(())),
-            });
-        if caught.await.is_err() {
-            worker.stats().panicked.add(1);
-            worker.stats().failure(Kind::Internal);
-        }
-    });
+    tokio::task::spawn_local(async move { guard(&open.0, serving).await });
+}
+
+/// Runs `serving`; if it panics, that is counted, and nothing else is lost.
+pub(crate) async fn guard(worker: &Worker, serving: impl Future<Output = ()>) {
+    let mut serving = std::pin::pin!(serving);
+    let caught =
+        std::future::poll_fn(|cx| match std::panic::catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
+            Err(_) => Poll::Ready(Err(())),
+        });
+    if caught.await.is_err() {
+        worker.stats().panicked.add(1);
+        worker.stats().failure(Kind::Internal);
+    }
 }
 
 /// Whether a connection may stay. `Ok(None)` if its entry point is gone.

@@ -275,7 +275,7 @@ fn ambiguous_requests_reach_no_server() {
         ("GET /%zz HTTP/1.1\r\nHost: h\r\n\r\n", 400),
         ("CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n", 501),
         ("GET / HTTP/3.0\r\nHost: h\r\n\r\n", 505),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        ("PRI * HTTP/2.0\r\nHost: a\r\n\r\n", 505),
     ] {
         let mut client = engine.connect();
         client.send(bad);

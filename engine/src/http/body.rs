@@ -29,6 +29,15 @@ impl Incoming {
         }
     }
 
+    /// A body that comes in frames of HTTP/2, which say themselves where it ends.
+    pub(crate) fn in_frames(framing: Framing) -> Self {
+        match framing {
+            Framing::None => Self::Length(0),
+            Framing::Length(length) => Self::Length(length),
+            Framing::Chunked | Framing::UntilClose => Self::UntilClose,
+        }
+    }
+
     /// What is at the front of `buffer`; data that is taken off it must be told to [`Incoming::consumed`].
     pub(crate) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Decoded, Malformed> {
         Ok(match self {
@@ -63,6 +72,13 @@ impl Incoming {
         }
     }
 
+    /// Writes the fields of the trailer section that may be passed on, once the body was read.
+    pub(crate) fn write_trailers(&self, out: &mut BytesMut) {
+        if let Self::Chunked(decoder) = self {
+            decoder.write_trailers(out);
+        }
+    }
+
     /// Whether nothing is left to read, without a look at the buffer.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Length(0) | Self::Closed)
@@ -92,13 +108,11 @@ impl Outgoing {
         }
     }
 
-    /// Writes the end of the body, with the trailers of the body it came from.
-    pub(crate) fn end(self, out: &mut BytesMut, source: &Incoming) {
+    /// Writes the end of the body; `trailers` writes the fields of its trailer section, if there can be one.
+    pub(crate) fn end(self, out: &mut BytesMut, trailers: impl FnOnce(&mut BytesMut)) {
         if self == Self::Chunked {
             out.extend_from_slice(b"0\r\n");
-            if let Incoming::Chunked(decoder) = source {
-                decoder.write_trailers(out);
-            }
+            trailers(out);
             out.extend_from_slice(b"\r\n");
         }
     }

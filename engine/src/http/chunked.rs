@@ -140,6 +140,10 @@ impl Decoder {
 
     /// The trailer fields that may be passed on, once [`Decoded::End`] was returned.
     pub(crate) fn write_trailers(&self, out: &mut BytesMut) {
+        // Nearly always there is nothing but the empty line.
+        if self.trailers.len() <= 2 {
+            return;
+        }
         let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
         if let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(&self.trailers, &mut fields) {
             for field in fields.iter().filter(|field| !is_forbidden_in_trailers(field.name.as_bytes())) {

@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::name::Name;
 use super::{Framing, Malformed, Version, target};
@@ -62,6 +62,44 @@ impl Fields {
             })
             .collect();
         Self { bytes: bytes.clone(), list }
+    }
+}
+
+/// Puts a head together that did not come as text.
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    text: BytesMut,
+    list: Vec<Field>,
+}
+
+impl Assembly {
+    /// With room for a head of `length` bytes.
+    pub(crate) fn with_capacity(length: usize, fields: usize) -> Self {
+        Self { text: BytesMut::with_capacity(length), list: Vec::with_capacity(fields) }
+    }
+
+    /// Appends something that is no field, and a line's end. Says where it is.
+    pub(crate) fn line(&mut self, text: &str) -> Range<u32> {
+        let start = self.text.len() as u32;
+        self.text.extend_from_slice(text.as_bytes());
+        let end = self.text.len() as u32;
+        self.text.extend_from_slice(b"\r\n");
+        start..end
+    }
+
+    /// Appends a field. Says where its value is. Name and value must be valid in HTTP/1.
+    pub(crate) fn field(&mut self, name: &[u8], value: &[u8]) -> Range<u32> {
+        let start = self.text.len() as u32;
+        super::write::field(&mut self.text, name, value);
+        let value_end = self.text.len() as u32 - 2;
+        let value = value_end - value.len() as u32..value_end;
+        self.list.push(Field { id: Name::of(name), name: start..start + name.len() as u32, value: value.clone() });
+        value
+    }
+
+    /// The fields, of which none was named in vain.
+    pub(crate) fn finish(self) -> Fields {
+        Fields { bytes: self.text.freeze(), list: self.list }
     }
 }
 
@@ -225,6 +263,33 @@ impl Request {
         })
     }
 
+    /// A request of HTTP/2. `method`, `path_and_query` and `host` say where they are in the text of the fields, and were
+    /// checked. `upgrade` says that `Upgrade` is meant.
+    pub(crate) fn assembled(
+        fields: Fields,
+        [method, path_and_query, host]: [Range<u32>; 3],
+        is_complete: bool,
+        upgrade: bool,
+    ) -> Result<Self, Malformed> {
+        let framing = match content_length(&fields)? {
+            Some(length) => Framing::Length(length),
+            None if is_complete => Framing::None,
+            None => Framing::Chunked,
+        };
+        let version = Version::Http2;
+        Ok(Self {
+            fields,
+            version,
+            framing,
+            keep_alive: true,
+            names_fields: false,
+            method,
+            path_and_query,
+            host,
+            upgrade,
+        })
+    }
+
     /// The method.
     pub(crate) fn method(&self) -> &str {
         self.text(&self.method)
@@ -316,6 +381,18 @@ impl Answer {
             names_fields: connection.names_fields,
             reason,
         })
+    }
+
+    /// An answer of HTTP/2 to a request with `method`. `is_complete` says that nothing follows.
+    pub(crate) fn assembled(fields: Fields, status: u16, method: &str, is_complete: bool) -> Result<Self, Malformed> {
+        let has_no_body = method == "HEAD" || (100..200).contains(&status) || status == 204 || status == 304;
+        let told_length = content_length(&fields)?.or((is_complete && !has_no_body).then_some(0));
+        let framing = match told_length {
+            _ if has_no_body => Framing::None,
+            Some(length) => Framing::Length(length),
+            None => Framing::Chunked,
+        };
+        Ok(Self { fields, status, framing, told_length, keep_alive: true, names_fields: false, reason: 0..0 })
     }
 
     /// The reason phrase, possibly empty.

@@ -1,4 +1,6 @@
 //! The HTTP/1 codec: heads, framing of bodies, serialising. It does no I/O and trusts nobody.
+//!
+//! Its form of a head, text and where the fields are in it, is also that in which heads of HTTP/2 go through the engine.
 
 pub(crate) mod body;
 pub(crate) mod chunked;
@@ -8,13 +10,15 @@ pub(crate) mod scan;
 pub(crate) mod target;
 pub(crate) mod write;
 
-/// The two versions of HTTP/1 (RFC 9112 section 2.3).
+/// The versions of HTTP that a client may speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
     /// HTTP/1.0
     Http10,
     /// HTTP/1.1
     Http11,
+    /// HTTP/2
+    Http2,
 }
 
 /// How the length of a body is told (RFC 9112 section 6.3).
@@ -30,7 +34,7 @@ pub(crate) enum Framing {
     UntilClose,
 }
 
-/// Why the bytes of a peer are not HTTP/1 as we accept it. The text is for logs, never for the peer.
+/// Why the bytes of a peer are not HTTP as we accept it. The text is for logs, never for the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Malformed {
     /// Broken syntax or ambiguous framing.

@@ -11,7 +11,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::pipe::{Broken, Pipe};
 use super::relay;
-use super::sides::{Downstream, Sink, Upstream};
+use super::sides::{Downstream, Upstream};
 use crate::error::Failure;
 use crate::http::Malformed;
 use crate::http::head::Answer;
@@ -138,7 +138,7 @@ impl Exchange {
                         return Poll::Ready(Ok(answer));
                     }
                     if relay_interim {
-                        relay::interim(&answer, &mut self.interim);
+                        self.interim(&answer, client)?;
                     }
                     if self.interim.len() > MAX_HEAD {
                         let error = Malformed::Syntax("too many interim answers");
@@ -168,11 +168,25 @@ impl Exchange {
         if self.answered { Failure::ServerCut(error) } else { Failure::ServerClosed(error) }
     }
 
+    fn interim(&mut self, answer: &Answer, client: &mut Downstream<'_>) -> Result<(), Failure> {
+        match client {
+            Downstream::Http1(_) => {
+                relay::interim(answer, &mut self.interim);
+                Ok(())
+            }
+            Downstream::Http2(stream) => {
+                let mut text = BytesMut::new();
+                relay::interim(answer, &mut text);
+                stream.interim(text, answer.status)
+            }
+        }
+    }
+
     fn poll_interim(&mut self, cx: &mut Context<'_>, client: &mut Downstream<'_>) -> Result<(), Failure> {
         if self.interim.is_empty() {
             return Ok(());
         }
-        let Sink::Http1(client) = client.sink();
+        let Downstream::Http1(client) = client else { return Ok(()) };
         while !self.interim.is_empty() {
             match client.poll_write(cx, &self.interim) {
                 Poll::Ready(Ok(written)) => self.interim.advance(written),

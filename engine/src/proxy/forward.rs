@@ -4,30 +4,27 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use bytes::BytesMut;
-use tokio::io::{AsyncWriteExt, copy_bidirectional};
-
 use super::exchange::Exchange;
 use super::forwarded::Origin;
 use super::pipe::Pipe;
 use super::relay::{self, Rewritten};
 use super::reply::Reply;
-use super::sides::{Downstream, Upstream};
+use super::sides::Upstream;
 use super::{Client, Done, End};
 use crate::error::{Failure, Retry};
-use crate::http::body::{Incoming, Outgoing};
+use crate::http::body::Outgoing;
 use crate::http::head::{Answer, Request};
-use crate::http::{Framing, Malformed};
+use crate::http::{Framing, Malformed, Version};
 use crate::io::Conn;
 use crate::pool::connect::connect;
 use crate::snapshot::table::{Route, Server, Settings};
 
 /// An answer whose head has come, and the connection on which its body follows.
-struct Answered {
-    answer: Answer,
+pub(super) struct Answered {
+    pub(super) answer: Answer,
     server: Arc<Server>,
-    up: Upstream,
-    exchange: Exchange,
+    pub(super) up: Upstream,
+    pub(super) exchange: Exchange,
 }
 
 impl Client<'_> {
@@ -43,7 +40,7 @@ impl Client<'_> {
         let mut is_read = request.framing == Framing::None;
         let attempt = self.attempt(request, route, rewritten, trusted, settings, &mut is_read).await;
         let done = match attempt {
-            Ok(answered) if answered.answer.status == 101 => self.tunnel(answered).await,
+            Ok(answered) if answered.answer.status == 101 => self.tunnel(request, answered).await,
             Ok(answered) => self.deliver(request, answered, settings).await,
             Err(failure) => self.failed(failure, request, is_read).await,
         };
@@ -105,9 +102,10 @@ impl Client<'_> {
                 let origin = Origin { peer, tls, trusted, identity, server_name: &settings.server_name };
                 relay::request(request, rewritten, route, server, &origin)
             };
+            let body = self.down.incoming(request.framing);
             let upload = || {
                 let coding = if request.framing == Framing::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
-                Pipe::new(head(), Incoming::new(request.framing), coding)
+                Pipe::new(head(), body, coding)
             };
             let mut running = match exchange.take() {
                 None => Exchange::new(upload()),
@@ -116,12 +114,20 @@ impl Client<'_> {
                 Some(_) => Exchange::new(upload()),
             };
             let limit = settings.response_header_timeout;
-            let interim = request.version == crate::http::Version::Http11;
+            let interim = request.version != Version::Http10;
             let result = running.answer(&mut self.down, &mut up, method, limit, interim).await;
             *is_read = running.upload.is_read();
             match result {
                 Ok(answer) if answer.status == 101 && (request.upgrade().is_none() || !running.is_sent()) => {
                     return Err(Failure::ServerMalformed(Malformed::Syntax("101 that was not asked for")));
+                }
+                // A client of HTTP/2 would take any success for the opened tunnel.
+                Ok(answer)
+                    if request.version == Version::Http2
+                        && request.upgrade().is_some()
+                        && (200..300).contains(&answer.status) =>
+                {
+                    return Err(Failure::ServerMalformed(Malformed::Syntax("the protocol was not changed")));
                 }
                 Ok(answer) => {
                     return Ok(Answered { answer, server: Arc::clone(server), up, exchange: running });
@@ -164,7 +170,14 @@ impl Client<'_> {
         let mut head = exchange.take_interim();
         head.reserve(1024);
         relay::answer(&answer, request, delivery, &mut head);
-        let mut download = Pipe::new(head, Incoming::new(answer.framing), delivery.coding);
+        let begun = self.down.begin(head, answer.status, up.incoming(answer.framing), delivery.coding);
+        let mut download = match begun {
+            Ok(download) => download,
+            Err(failure) => {
+                let is_read = exchange.upload.is_read();
+                return self.failed(failure, request, is_read).await;
+            }
+        };
         let result = exchange.relay(&mut self.down, &mut up, &mut download).await;
         match result {
             Err(failure) if download.is_untouched() => {
@@ -194,36 +207,13 @@ impl Client<'_> {
     }
 
     /// Tells the client that its request failed, before anything else was said.
-    async fn failed(&mut self, failure: Failure, request: &Request, is_read: bool) -> Done {
+    pub(super) async fn failed(&mut self, failure: Failure, request: &Request, is_read: bool) -> Done {
         let done = match Reply::failure(&failure) {
             // A body that is broken, or was not read, leaves a connection on which nothing can be found any more.
             Some(reply) => self.reply_after(&reply, Some(request), is_read).await,
             None => Done { status: failure.status(), body_bytes: 0, failure: None, service: None, end: End::Cut },
         };
         Done { failure: Some(failure), ..done }
-    }
-
-    /// Relays the change to another protocol, and then bytes in both directions until both sides have ended.
-    async fn tunnel(&mut self, answered: Answered) -> Done {
-        let Answered { answer, up, mut exchange, .. } = answered;
-        let Upstream::Http1(mut conn) = up;
-        let Downstream::Http1(client) = &mut self.down;
-        let mut head = exchange.take_interim();
-        relay::switching(&answer, &mut head);
-        head.extend_from_slice(&conn.buffer);
-        let early = std::mem::replace(&mut client.buffer, BytesMut::new());
-        conn.rest();
-        let result = async {
-            client.send(&head).await?;
-            conn.send(&early).await?;
-            drop((head, early));
-            copy_bidirectional(&mut client.stream, &mut conn.stream).await
-        }
-        .await;
-        // How a tunnel ends is the two ends' own business.
-        let body_bytes = result.map_or(0, |(_, down)| down);
-        let _ = conn.stream.shutdown().await;
-        Done { status: answer.status, body_bytes, failure: None, service: None, end: End::Close }
     }
 }
 

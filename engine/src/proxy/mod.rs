@@ -6,10 +6,13 @@ mod decide;
 mod exchange;
 mod forward;
 mod forwarded;
+mod http2;
 mod pipe;
 mod relay;
 mod reply;
 mod sides;
+mod streams;
+mod tunnel;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -23,6 +26,7 @@ use tokio::time::timeout;
 use crate::error::Failure;
 use crate::http::Version;
 use crate::http::head::Request;
+use crate::http2::PREFACE_HEAD;
 use crate::io::{Conn, Stream};
 use crate::limit::Admitted;
 use crate::snapshot::table::{Service, Slot};
@@ -93,23 +97,36 @@ pub(crate) async fn serve(
     let introduced = arrival::introduced(&worker, slot, &gate, &mut stream, peer, admitted.as_mut());
     let Some((peer, early)) = introduced.await else { return };
     let Some((stream, tls)) = handshake(&worker, slot, &gate, stream).await else { return };
-    let session = Session { worker, slot, gate, peer, tls };
     let mut conn = Conn::new(stream);
     conn.buffer = early;
-    http1(&session, conn).await;
+    let is_http2 = conn.stream.speaks_http2();
+    let session = Session { worker, slot, gate, peer, tls };
+    if is_http2 {
+        return http2::serve(session, conn).await;
+    }
+    if let Some(conn) = http1(&session, conn).await {
+        http2::serve(session, conn).await;
+    }
 }
 
-/// Serves the requests of an HTTP/1 connection, one after the other.
-async fn http1(session: &Session, mut conn: Conn) {
+/// Serves the requests of an HTTP/1 connection, one after the other. Returns the connection, as it came, if the client
+/// speaks HTTP/2 without having been asked; without TLS it may (RFC 9113 section 3.3).
+async fn http1(session: &Session, mut conn: Conn) -> Option<Conn> {
     let mut reader = Reader::default();
+    let mut may_be_http2 = session.tls.is_none();
     let end = loop {
         let settings = Arc::clone(&session.worker.shared.tables.load().settings);
         let request = match reader.next(&mut conn, &session.gate, &settings).await {
+            Next::Head(head) if may_be_http2 && head == PREFACE_HEAD => {
+                conn.unread(&head);
+                return Some(conn);
+            }
             Next::Head(head) => Request::parse(head).map_err(Failure::Request),
             Next::Failed(failure) => Err(failure),
             Next::Ended => break End::Close,
         };
         drop(settings);
+        may_be_http2 = false;
         let mut client = Client { session, down: Downstream::Http1(&mut conn) };
         match client.serve(request).await {
             End::Next => {}
@@ -119,6 +136,7 @@ async fn http1(session: &Session, mut conn: Conn) {
     if end != End::Cut {
         reader.close(&mut conn, end == End::Linger).await;
     }
+    None
 }
 
 /// Speaks TLS if the entry point does. `None` if the connection is of no use.
@@ -231,7 +249,7 @@ impl Client<'_> {
         let version = request.map_or(Version::Http11, |request| request.version);
         let sent = self.down.reply(reply, version, keep_alive, is_head).await;
         let (failure, end) = match sent {
-            Err(_) => (Some(Failure::ClientGone), End::Cut),
+            Err(failure) => (Some(failure), End::Cut),
             Ok(()) if keep_alive => (None, End::Next),
             Ok(()) if is_read => (None, End::Close),
             Ok(()) => (None, End::Linger),

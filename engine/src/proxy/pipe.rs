@@ -1,9 +1,12 @@
-//! Moving a body from one connection to another, as it comes.
+//! Moving a body from one side to the other, as it comes.
+
+mod http2;
 
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
 
 use super::sides::{Sink, Source};
 use crate::http::Malformed;
@@ -36,12 +39,32 @@ pub(crate) struct Pipe {
     ended: bool,
     written: u64,
     body: u64,
+    /// What is to leave in frames, and the trailers after it.
+    piece: Bytes,
+    trailers: Option<Box<HeaderMap>>,
+    end_told: bool,
 }
 
 impl Pipe {
     /// `head` leaves first, in one write with what is there of the body.
     pub(crate) fn new(head: BytesMut, source: Incoming, coding: Outgoing) -> Self {
-        Self { source, coding, out: head, ended: false, written: 0, body: 0 }
+        Self {
+            source,
+            coding,
+            out: head,
+            ended: false,
+            written: 0,
+            body: 0,
+            piece: Bytes::new(),
+            trailers: None,
+            end_told: false,
+        }
+    }
+
+    /// To a stream of HTTP/2, which has the head already; `is_complete` says that with it everything was said.
+    pub(crate) fn after_head(source: Incoming, is_complete: bool) -> Self {
+        let pipe = Self::new(BytesMut::new(), source, Outgoing::Plain);
+        Self { written: 1, ended: is_complete, end_told: is_complete, ..pipe }
     }
 
     /// Whether nothing has left.
@@ -68,6 +91,10 @@ impl Pipe {
     ) -> Poll<Result<(), Broken>> {
         match (source, sink) {
             (Source::Http1(source), Sink::Http1(sink)) => self.poll_http1(cx, source, sink),
+            (Source::Http1(source), Sink::Http2(sink)) => self.poll_http1_to_http2(cx, source, sink),
+            (Source::Http2(source), Sink::Http1(sink)) => self.poll_http2_to_http1(cx, source, sink),
+            (Source::Http2(source), Sink::Http2(sink)) => self.poll_http2(cx, source, sink),
+            (_, Sink::Unopened) => Poll::Ready(Err(Broken::Sink(io::ErrorKind::NotConnected.into()))),
         }
     }
 
@@ -107,7 +134,8 @@ impl Pipe {
             match self.source.decode(&mut source.buffer)? {
                 Decoded::More => break,
                 Decoded::End => {
-                    self.coding.end(&mut self.out, &self.source);
+                    let source = &self.source;
+                    self.coding.end(&mut self.out, |out| source.write_trailers(out));
                     self.ended = true;
                 }
                 Decoded::Data(length) if self.coding == Outgoing::Plain && length >= DIRECT => {

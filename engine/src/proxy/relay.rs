@@ -7,6 +7,7 @@ use crate::http::body::Outgoing;
 use crate::http::head::{Answer, Request, tokens};
 use crate::http::name::Name;
 use crate::http::{Framing, Version, write};
+use crate::http2::websocket::ACCEPT;
 use crate::snapshot::table::{Route, Server};
 
 /// What a request becomes on its way to a server.
@@ -91,6 +92,8 @@ pub(crate) fn delivery(answer: &Answer, version: Version, keep_alive: bool) -> D
         (Framing::Chunked | Framing::UntilClose, Version::Http10) => {
             Delivery { coding: Outgoing::Plain, keep_alive: false }
         }
+        // HTTP/2 has framing of its own.
+        (_, Version::Http2) => Delivery { coding: Outgoing::Plain, keep_alive: true },
         (Framing::None | Framing::Length(_), _) => Delivery { coding: Outgoing::Plain, keep_alive },
     }
 }
@@ -98,7 +101,8 @@ pub(crate) fn delivery(answer: &Answer, version: Version, keep_alive: bool) -> D
 /// Appends the head of an answer as the client gets it.
 pub(crate) fn answer(answer: &Answer, request: &Request, delivery: Delivery, out: &mut BytesMut) {
     write::status_line(out, answer.status, answer.reason());
-    fields(answer, out, |id| id == Name::Trailer && delivery.coding != Outgoing::Chunked);
+    let has_trailers = delivery.coding == Outgoing::Chunked || request.version == Version::Http2;
+    fields(answer, out, |id, _| id == Name::Trailer && !has_trailers);
     if answer.fields.first(Name::Date).is_none() {
         write::date(out);
     }
@@ -118,6 +122,7 @@ pub(crate) fn answer(answer: &Answer, request: &Request, delivery: Delivery, out
 /// The `Connection` field that tells a client what was decided, if it needs to be told.
 pub(crate) fn connection(version: Version, keep_alive: bool) -> &'static [u8] {
     match (version, keep_alive) {
+        (Version::Http2, _) => b"",
         (_, false) => b"Connection: close\r\n",
         (Version::Http10, true) => b"Connection: keep-alive\r\n",
         (Version::Http11, true) => b"",
@@ -127,26 +132,33 @@ pub(crate) fn connection(version: Version, keep_alive: bool) -> &'static [u8] {
 /// Appends an interim answer (100, 103).
 pub(crate) fn interim(answer: &Answer, out: &mut BytesMut) {
     write::status_line(out, answer.status, answer.reason());
-    fields(answer, out, |_| false);
+    fields(answer, out, |_, _| false);
     out.extend_from_slice(b"\r\n");
 }
 
 /// Appends the answer that changes the protocol (101).
 pub(crate) fn switching(answer: &Answer, out: &mut BytesMut) {
     write::status_line(out, answer.status, answer.reason());
-    fields(answer, out, |_| false);
+    fields(answer, out, |_, _| false);
     for protocol in answer.fields.values(Name::Upgrade) {
         write::field(out, b"Upgrade", protocol);
     }
     out.extend_from_slice(b"Connection: Upgrade\r\n\r\n");
 }
 
+/// Appends the answer that opens a tunnel in a stream of HTTP/2 (RFC 8441 section 5).
+pub(crate) fn connected(answer: &Answer, out: &mut BytesMut) {
+    write::status_line(out, 200, b"OK");
+    fields(answer, out, |_, name| name.eq_ignore_ascii_case(ACCEPT.as_bytes()));
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Appends the fields that do not end here.
-fn fields(answer: &Answer, out: &mut BytesMut, dropped: impl Fn(Name) -> bool) {
+fn fields(answer: &Answer, out: &mut BytesMut, dropped: impl Fn(Name, &[u8]) -> bool) {
     for (id, name, value) in answer.fields.iter() {
         let ends_here = id.is_hop_by_hop()
             || id == Name::ContentLength
-            || dropped(id)
+            || dropped(id, name)
             || (answer.names_fields && answer.fields.is_named_in_connection(name));
         if !ends_here {
             write::field(out, name, value);

@@ -40,6 +40,20 @@ impl Reply {
 
     /// The answer's bytes. HEAD gets the head alone.
     pub(crate) fn write(&self, version: Version, keep_alive: bool, is_head: bool) -> BytesMut {
+        let mut out = self.head(version, keep_alive);
+        if !is_head {
+            out.extend_from_slice(self.body.as_bytes());
+        }
+        out
+    }
+
+    /// The body.
+    pub(crate) fn body(&self) -> &'static str {
+        self.body
+    }
+
+    /// The head's bytes.
+    pub(crate) fn head(&self, version: Version, keep_alive: bool) -> BytesMut {
         let mut out = BytesMut::with_capacity(256);
         write::status_line(&mut out, self.status, write::reason(self.status).as_bytes());
         write::date(&mut out);
@@ -55,9 +69,6 @@ impl Reply {
         write::content_length(&mut out, self.body.len() as u64);
         out.extend_from_slice(connection(version, keep_alive));
         out.extend_from_slice(b"\r\n");
-        if !is_head {
-            out.extend_from_slice(self.body.as_bytes());
-        }
         out
     }
 

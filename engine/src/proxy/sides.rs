@@ -1,13 +1,15 @@
 //! The two sides of an exchange, each in the codec that it speaks.
 
-use std::io;
 use std::task::{Context, Poll};
 
-use bytes::Buf;
+use bytes::{Buf, Bytes, BytesMut};
+use h2::{RecvStream, SendStream};
 
+use super::pipe::Pipe;
 use super::reply::Reply;
+use super::streams::ClientStream;
 use crate::error::Failure;
-use crate::http::body::Incoming;
+use crate::http::body::{Incoming, Outgoing};
 use crate::http::chunked::Decoded;
 use crate::http::scan::MAX_HEAD;
 use crate::http::{Framing, Version};
@@ -17,18 +19,26 @@ use crate::io::Conn;
 pub(crate) enum Source<'a> {
     /// A connection, on which nothing else comes meanwhile.
     Http1(&'a mut Conn),
+    /// A stream.
+    Http2(&'a mut RecvStream),
 }
 
 /// Where a body is written to.
 pub(crate) enum Sink<'a> {
     /// A connection, on which nothing else is sent meanwhile.
     Http1(&'a mut Conn),
+    /// A stream, on which the head was sent.
+    Http2(&'a mut SendStream<Bytes>),
+    /// A stream on which no head was sent yet: nothing can be.
+    Unopened,
 }
 
 /// The client's side of an exchange.
 pub(crate) enum Downstream<'a> {
     /// The connection on which the request came.
     Http1(&'a mut Conn),
+    /// The stream that the request is.
+    Http2(&'a mut ClientStream),
 }
 
 /// The server's side of an exchange.
@@ -43,6 +53,15 @@ impl Downstream<'_> {
     pub(crate) fn source(&mut self) -> Source<'_> {
         match self {
             Self::Http1(conn) => Source::Http1(conn),
+            Self::Http2(stream) => Source::Http2(&mut stream.body),
+        }
+    }
+
+    /// The request's body at its start.
+    pub(crate) fn incoming(&self, framing: Framing) -> Incoming {
+        match self {
+            Self::Http1(_) => Incoming::new(framing),
+            Self::Http2(_) => Incoming::in_frames(framing),
         }
     }
 
@@ -50,6 +69,25 @@ impl Downstream<'_> {
     pub(crate) fn sink(&mut self) -> Sink<'_> {
         match self {
             Self::Http1(conn) => Sink::Http1(conn),
+            Self::Http2(stream) => stream.answer().map_or(Sink::Unopened, Sink::Http2),
+        }
+    }
+
+    /// Begins the answer with `head`, which leaves together with what there is of the body.
+    pub(crate) fn begin(
+        &mut self,
+        head: BytesMut,
+        status: u16,
+        body: Incoming,
+        coding: Outgoing,
+    ) -> Result<Pipe, Failure> {
+        match self {
+            Self::Http1(_) => Ok(Pipe::new(head, body, coding)),
+            Self::Http2(stream) => {
+                let is_complete = body.is_empty();
+                stream.begin(head, status, is_complete)?;
+                Ok(Pipe::after_head(body, is_complete))
+            }
         }
     }
 
@@ -67,6 +105,13 @@ impl Downstream<'_> {
                 }
                 Ok(())
             }
+            Self::Http2(stream) => {
+                if stream.has_left(cx) {
+                    Err(Failure::ClientGone)
+                } else {
+                    Ok(())
+                }
+            }
         }
     }
 
@@ -75,6 +120,8 @@ impl Downstream<'_> {
     pub(crate) fn skip_body(&mut self, framing: Framing) -> bool {
         match self {
             Self::Http1(conn) => skip_body(framing, conn),
+            // What is left of the stream ends with it.
+            Self::Http2(_) => true,
         }
     }
 
@@ -85,14 +132,25 @@ impl Downstream<'_> {
         version: Version,
         keep_alive: bool,
         is_head: bool,
-    ) -> io::Result<()> {
+    ) -> Result<(), Failure> {
         match self {
-            Self::Http1(conn) => conn.send(&reply.write(version, keep_alive, is_head)).await,
+            Self::Http1(conn) => {
+                let sent = conn.send(&reply.write(version, keep_alive, is_head)).await;
+                sent.map_err(|_| Failure::ClientGone)
+            }
+            Self::Http2(stream) => stream.reply(reply, is_head),
         }
     }
 }
 
 impl Upstream {
+    /// The answer's body at its start.
+    pub(crate) fn incoming(&self, framing: Framing) -> Incoming {
+        match self {
+            Self::Http1(_) => Incoming::new(framing),
+        }
+    }
+
     /// Where the answer's body comes from.
     pub(crate) fn source(&mut self) -> Source<'_> {
         match self {

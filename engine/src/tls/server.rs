@@ -75,7 +75,7 @@ impl ServerTls {
         let default = (!tls.sni_strict).then(|| Arc::clone(&default.key));
         let known = certificates.iter().map(|identified| (identified.names.clone(), Arc::clone(&identified.key)));
         let mut config = builder.with_cert_resolver(Arc::new(Selector::new(known, default)));
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| error.to_string())?;
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),

@@ -1,0 +1,240 @@
+//! The ways of a body that begin or end in a stream of HTTP/2.
+//!
+//! The peer's window is opened again only as the other side takes the data, so that what waits here is bounded.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use h2::{RecvStream, SendStream};
+use http::HeaderMap;
+
+use super::{Broken, Pipe};
+use crate::http::Malformed;
+use crate::http::body::Incoming;
+use crate::http::chunked::Decoded;
+use crate::http2::head;
+use crate::io::Conn;
+
+/// Bytes gathered from frames before they are written.
+const GATHER: usize = 64 * 1024;
+
+/// What comes next on a stream.
+enum Received {
+    Data(Bytes),
+    End(Option<HeaderMap>),
+}
+
+impl Pipe {
+    pub(super) fn poll_http1_to_http2(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Conn,
+        sink: &mut SendStream<Bytes>,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            ready!(self.poll_leave(cx, sink))?;
+            if self.ended {
+                return Poll::Ready(Ok(()));
+            }
+            match self.source.decode(&mut source.buffer).map_err(Broken::Malformed)? {
+                Decoded::End => self.end_of_http1()?,
+                Decoded::Data(length) => {
+                    self.piece = source.buffer.split_to(length).freeze();
+                    self.source.consumed(length);
+                    // An end that is there already leaves with the data.
+                    if self.source.decode(&mut source.buffer).map_err(Broken::Malformed)? == Decoded::End {
+                        self.end_of_http1()?;
+                    }
+                }
+                Decoded::More => match ready!(source.poll_fill(cx)) {
+                    Ok(0) if self.source.close() => {}
+                    Ok(0) => return Poll::Ready(Err(Broken::Source(None))),
+                    Ok(_) => {}
+                    Err(error) => return Poll::Ready(Err(Broken::Source(Some(error)))),
+                },
+            }
+        }
+    }
+
+    pub(super) fn poll_http2_to_http1(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut RecvStream,
+        sink: &mut Conn,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            self.gather_frames(cx, source)?;
+            if !self.out.is_empty() {
+                let written = ready!(sink.poll_write(cx, &self.out)).map_err(Broken::Sink)?;
+                self.out.advance(written);
+                self.written += written as u64;
+            } else if self.ended {
+                return sink.poll_flush(cx).map_err(Broken::Sink);
+            } else {
+                if let Poll::Ready(Err(error)) = sink.poll_flush(cx) {
+                    return Poll::Ready(Err(Broken::Sink(error)));
+                }
+                return Poll::Pending;
+            }
+        }
+    }
+
+    pub(super) fn poll_http2(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut RecvStream,
+        sink: &mut SendStream<Bytes>,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            let waiting = self.piece.len();
+            let left = self.poll_leave(cx, sink);
+            release(source, waiting - self.piece.len())?;
+            ready!(left)?;
+            if self.ended {
+                return Poll::Ready(Ok(()));
+            }
+            if self.source.is_empty() {
+                self.ended = true;
+                continue;
+            }
+            match ready!(poll_receive(cx, source))? {
+                Received::Data(data) => {
+                    self.account(data.len())?;
+                    self.piece = data;
+                    // An end that is there already leaves with the data.
+                    if source.is_end_stream() {
+                        self.end_of_http2()?;
+                    }
+                }
+                Received::End(trailers) => {
+                    self.end_of_http2()?;
+                    self.trailers = trailers.map(head::filtered).filter(|it| !it.is_empty()).map(Box::new);
+                }
+            }
+        }
+    }
+
+    /// Takes what has come in frames into what is to be written.
+    fn gather_frames(&mut self, cx: &mut Context<'_>, source: &mut RecvStream) -> Result<(), Broken> {
+        while !self.ended && self.out.len() < GATHER {
+            if self.source.is_empty() {
+                self.coding.end(&mut self.out, |_| {});
+                self.ended = true;
+                return Ok(());
+            }
+            let Poll::Ready(received) = poll_receive(cx, source) else { return Ok(()) };
+            match received? {
+                Received::Data(data) => {
+                    self.account(data.len())?;
+                    if !data.is_empty() {
+                        self.coding.data(&mut self.out, &data);
+                    }
+                    self.body += data.len() as u64;
+                    release(source, data.len())?;
+                }
+                Received::End(trailers) => {
+                    self.end_of_http2()?;
+                    self.coding.end(&mut self.out, |out| {
+                        if let Some(trailers) = &trailers {
+                            head::write_trailers(trailers, out);
+                        }
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands what there is to a stream, as far as the peer has room for it.
+    fn poll_leave(&mut self, cx: &mut Context<'_>, sink: &mut SendStream<Bytes>) -> Poll<Result<(), Broken>> {
+        while !self.piece.is_empty() {
+            let room = ready!(poll_room(cx, sink, self.piece.len()))?;
+            let part = self.piece.split_to(room.min(self.piece.len()));
+            let is_last = self.piece.is_empty() && self.ended && self.trailers.is_none();
+            self.body += part.len() as u64;
+            sink.send_data(part, is_last).map_err(broken_sink)?;
+            self.end_told = is_last;
+        }
+        if self.ended && !self.end_told {
+            match self.trailers.take() {
+                Some(trailers) => sink.send_trailers(*trailers).map_err(broken_sink)?,
+                None => sink.send_data(Bytes::new(), true).map_err(broken_sink)?,
+            }
+            self.end_told = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn end_of_http1(&mut self) -> Result<(), Broken> {
+        let mut text = BytesMut::new();
+        self.source.write_trailers(&mut text);
+        self.trailers = head::trailers(text).map_err(Broken::Malformed)?.map(Box::new);
+        self.ended = true;
+        Ok(())
+    }
+
+    fn end_of_http2(&mut self) -> Result<(), Broken> {
+        self.ended = true;
+        if self.source.close() { Ok(()) } else { Err(Broken::Source(None)) }
+    }
+
+    /// Sees to it that a told length is kept, whatever the codec has let through.
+    fn account(&mut self, length: usize) -> Result<(), Broken> {
+        match &self.source {
+            Incoming::Length(remaining) if length as u64 > *remaining => {
+                Err(Broken::Malformed(Malformed::Syntax("more data than Content-Length says")))
+            }
+            _ => {
+                self.source.consumed(length);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn poll_receive(cx: &mut Context<'_>, source: &mut RecvStream) -> Poll<Result<Received, Broken>> {
+    Poll::Ready(match ready!(source.poll_data(cx)) {
+        Some(Ok(data)) => Ok(Received::Data(data)),
+        Some(Err(error)) => Err(broken_source(error)),
+        None => ready!(source.poll_trailers(cx)).map(Received::End).map_err(broken_source),
+    })
+}
+
+/// Waits until the peer has room for some of `wanted` bytes.
+fn poll_room(cx: &mut Context<'_>, sink: &mut SendStream<Bytes>, wanted: usize) -> Poll<Result<usize, Broken>> {
+    sink.reserve_capacity(wanted);
+    loop {
+        match sink.capacity() {
+            0 => match ready!(sink.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(broken_sink(error))),
+                None => return Poll::Ready(Err(Broken::Sink(io::ErrorKind::BrokenPipe.into()))),
+            },
+            room => return Poll::Ready(Ok(room)),
+        }
+    }
+}
+
+fn release(source: &mut RecvStream, length: usize) -> Result<(), Broken> {
+    if length == 0 {
+        return Ok(());
+    }
+    source.flow_control().release_capacity(length).map_err(broken_source)
+}
+
+fn broken_source(error: h2::Error) -> Broken {
+    Broken::Source(Some(into_io(error)))
+}
+
+fn broken_sink(error: h2::Error) -> Broken {
+    Broken::Sink(into_io(error))
+}
+
+fn into_io(error: h2::Error) -> io::Error {
+    if error.is_io() {
+        error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
+    } else {
+        io::Error::other(error)
+    }
+}
