@@ -11,6 +11,7 @@ import httpx
 from tests.support import BIN, ROOT
 from tests.support.process import Process
 from tests.support.wait import wait_for
+from traefikee.node.engine import environment
 
 Json = dict[str, Any]
 
@@ -52,7 +53,7 @@ class EngineProcess:
         if self._process is not None:
             self._process.cleanup()
         command: list[str | Path] = [*self._under, engine_binary(), "--control", self.control_socket, *self._options]
-        self._process = Process(command, name="engine")
+        self._process = Process(command, name="engine", env=environment())
         wait_for(self._answers, "the engine answers on its control socket")
 
     def _answers(self) -> bool:

@@ -166,8 +166,12 @@ def find() -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return the engine's environment: its allocator takes memory as it is used, 7 MB instead of 19 at rest."""
-    return {"MIMALLOC_ARENA_EAGER_COMMIT": "0", **os.environ}
+    """Return the engine's environment, in which its allocator takes memory as it is used and gives it back.
+
+    At rest that is 7 MB instead of 19. By default memory that has been free for a second is given back, but only when
+    more becomes free: of what 10,000 connections took, 40 MB, all stayed. With 20 ms less than 2 MB stay.
+    """
+    return {"MIMALLOC_ARENA_EAGER_COMMIT": "0", "MIMALLOC_PURGE_DELAY": "20", **os.environ}
 
 
 def command(binary: str, socket: Path, *, log_format: str, die_with_parent: bool) -> list[str]:
