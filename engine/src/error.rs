@@ -16,6 +16,18 @@ pub(crate) enum Failure {
     /// A head that was begun did not end in time.
     #[error("the request's head took too long")]
     HeadTimeout,
+    /// The request's body was not complete in time.
+    #[error("the request's body took too long")]
+    BodyTimeout,
+    /// Nothing of the request's body came for long.
+    #[error("the client stopped in the middle of its request")]
+    BodyStalled,
+    /// The client did not take its answer in time.
+    #[error("the client took too long to read its answer")]
+    ClientTimeout,
+    /// The client took nothing of its answer for long.
+    #[error("the client stopped reading its answer")]
+    ClientStalled,
     /// The certificate's role is not admitted on the route.
     #[error("the client's certificate has none of the route's roles")]
     Role,
@@ -40,6 +52,12 @@ pub(crate) enum Failure {
     /// The server did not answer in time.
     #[error("the server's answer took too long")]
     ServerTimeout,
+    /// The server's answer was not complete in time.
+    #[error("the answer took longer than the write timeout")]
+    AnswerTimeout,
+    /// The server took nothing of the request's body for long.
+    #[error("the server stopped reading the request")]
+    ServerStalled,
     /// The server's answer is not HTTP as we accept it.
     #[error("malformed answer: {0}")]
     ServerMalformed(#[source] Malformed),
@@ -64,6 +82,72 @@ pub(crate) enum Kind {
     Internal,
 }
 
+// Each cause has its name in `causes` of `GET /counters`.
+macro_rules! causes {
+    ($($cause:ident $name:literal)*) => {
+        /// What exactly happened.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Cause {
+            $($cause,)*
+        }
+
+        impl Cause {
+            /// Their names, each at the place of its cause.
+            pub(crate) const NAMES: &[&str] = &[$($name,)*];
+        }
+    };
+}
+
+causes! {
+    AnswerMalformed "answer_malformed"
+    AnswerCut "answer_cut"
+    AnswerTimeout "answer_timeout"
+    BodyStalled "body_stalled"
+    BodyTimeout "body_timeout"
+    ClientGone "client_gone"
+    ClientStalled "client_stalled"
+    ClientTimeout "client_timeout"
+    ConnectFailed "connect_failed"
+    ConnectName "connect_name"
+    ConnectRefused "connect_refused"
+    ConnectTimeout "connect_timeout"
+    ConnectTls "connect_tls"
+    ConnectUnreachable "connect_unreachable"
+    Files "files"
+    HeadTimeout "head_timeout"
+    HeadTooLarge "head_too_large"
+    NoRole "no_role"
+    NoRoute "no_route"
+    NoServer "no_server"
+    NoWeight "no_weight"
+    NotImplemented "not_implemented"
+    Panic "panic"
+    RequestMalformed "request_malformed"
+    ServerClosed "server_closed"
+    ServerStalled "server_stalled"
+    ServerTimeout "server_timeout"
+    TargetTooLong "target_too_long"
+    VersionUnknown "version_unknown"
+}
+
+/// What kept a connection to a server from being made.
+fn connect_cause(error: &io::Error) -> Cause {
+    use rustix::io::Errno;
+    if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>) {
+        return Cause::ConnectTls;
+    }
+    match (error.kind(), Errno::from_io_error(error)) {
+        (_, Some(Errno::MFILE | Errno::NFILE)) => Cause::Files,
+        (io::ErrorKind::ConnectionRefused, _) => Cause::ConnectRefused,
+        (io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable, _) => Cause::ConnectUnreachable,
+        // A TLS server that ends in the middle of the handshake.
+        (io::ErrorKind::UnexpectedEof, None) => Cause::ConnectTls,
+        // The resolver's errors are its own, not the system's.
+        (_, None) => Cause::ConnectName,
+        _ => Cause::ConnectFailed,
+    }
+}
+
 /// Whether another attempt may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Retry {
@@ -80,18 +164,18 @@ impl Failure {
     /// What the client is told, or, when it is told nothing any more, what is counted.
     pub(crate) fn status(&self) -> u16 {
         match self {
-            Self::ClientGone => 499,
+            Self::ClientGone | Self::ClientTimeout | Self::ClientStalled => 499,
             Self::Request(Malformed::Syntax(_)) => 400,
             Self::Request(Malformed::TargetTooLong) => 414,
             Self::Request(Malformed::HeadTooLarge) => 431,
             Self::Request(Malformed::NotImplemented(_)) => 501,
             Self::Request(Malformed::Version) => 505,
-            Self::HeadTimeout => 408,
+            Self::HeadTimeout | Self::BodyTimeout | Self::BodyStalled => 408,
             Self::Role => 403,
             Self::NoRoute => 404,
             Self::NoServer => 503,
             Self::NoWeight => 500,
-            Self::ConnectTimeout | Self::ServerTimeout => 504,
+            Self::ConnectTimeout | Self::ServerTimeout | Self::AnswerTimeout | Self::ServerStalled => 504,
             Self::Connect(_) | Self::ServerClosed(_) | Self::ServerMalformed(_) | Self::ServerCut(_) => 502,
         }
     }
@@ -99,18 +183,58 @@ impl Failure {
     /// Which counter it raises.
     pub(crate) fn kind(&self) -> Kind {
         match self {
-            Self::ClientGone | Self::Request(_) | Self::HeadTimeout | Self::Role => Kind::Client,
+            Self::ClientGone
+            | Self::Request(_)
+            | Self::HeadTimeout
+            | Self::BodyTimeout
+            | Self::BodyStalled
+            | Self::ClientTimeout
+            | Self::ClientStalled
+            | Self::Role => Kind::Client,
             Self::NoRoute => Kind::NoRoute,
             Self::NoServer | Self::NoWeight => Kind::NoServer,
+            Self::Connect(error) if connect_cause(error) == Cause::Files => Kind::Internal,
             Self::Connect(_) => Kind::ServerConnect,
-            Self::ConnectTimeout | Self::ServerTimeout => Kind::ServerTimeout,
+            Self::ConnectTimeout | Self::ServerTimeout | Self::AnswerTimeout | Self::ServerStalled => {
+                Kind::ServerTimeout
+            }
             Self::ServerClosed(_) | Self::ServerMalformed(_) | Self::ServerCut(_) => Kind::ServerProtocol,
+        }
+    }
+
+    /// What exactly happened.
+    pub(crate) fn cause(&self) -> Cause {
+        match self {
+            Self::ClientGone => Cause::ClientGone,
+            Self::Request(Malformed::Syntax(_)) => Cause::RequestMalformed,
+            Self::Request(Malformed::TargetTooLong) => Cause::TargetTooLong,
+            Self::Request(Malformed::HeadTooLarge) => Cause::HeadTooLarge,
+            Self::Request(Malformed::NotImplemented(_)) => Cause::NotImplemented,
+            Self::Request(Malformed::Version) => Cause::VersionUnknown,
+            Self::HeadTimeout => Cause::HeadTimeout,
+            Self::BodyTimeout => Cause::BodyTimeout,
+            Self::BodyStalled => Cause::BodyStalled,
+            Self::ClientTimeout => Cause::ClientTimeout,
+            Self::ClientStalled => Cause::ClientStalled,
+            Self::Role => Cause::NoRole,
+            Self::NoRoute => Cause::NoRoute,
+            Self::NoServer => Cause::NoServer,
+            Self::NoWeight => Cause::NoWeight,
+            Self::Connect(error) => connect_cause(error),
+            Self::ConnectTimeout => Cause::ConnectTimeout,
+            Self::ServerClosed(_) => Cause::ServerClosed,
+            Self::ServerTimeout => Cause::ServerTimeout,
+            Self::AnswerTimeout => Cause::AnswerTimeout,
+            Self::ServerStalled => Cause::ServerStalled,
+            Self::ServerMalformed(_) => Cause::AnswerMalformed,
+            Self::ServerCut(_) => Cause::AnswerCut,
         }
     }
 
     /// Whether another attempt may be made.
     pub(crate) fn retry(&self) -> Retry {
         match self {
+            Self::Connect(error) if connect_cause(error) == Cause::Files => Retry::Never,
             Self::Connect(_) | Self::ConnectTimeout => Retry::OtherServer,
             Self::ServerClosed(_) => Retry::FreshConnection,
             _ => Retry::Never,

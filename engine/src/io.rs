@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
@@ -27,6 +27,20 @@ impl Stream {
         match self {
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
             Self::Tcp(_) | Self::Unix(_) => false,
+        }
+    }
+
+    /// Whether the peer has closed its side, or broken the connection, as far as the runtime was told. What it has sent
+    /// before may not be read yet.
+    pub(crate) fn is_read_closed(&self) -> bool {
+        fn of(ready: impl Future<Output = io::Result<Ready>>) -> bool {
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            matches!(pin!(ready).poll(&mut cx), Poll::Ready(Ok(ready)) if ready.is_read_closed())
+        }
+        match self {
+            Self::Tcp(stream) => of(stream.ready(Interest::READABLE)),
+            Self::Tls(stream) => of(stream.get_ref().0.ready(Interest::READABLE)),
+            Self::Unix(stream) => of(stream.ready(Interest::READABLE)),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde_json::{Map, Value, json};
 
-use crate::error::Kind;
+use crate::error::{Cause, Kind};
 use crate::snapshot::table::Service;
 use crate::state::Shared;
 
@@ -58,6 +58,7 @@ pub(crate) struct WorkerStats {
     pub(crate) response_bytes: Counter,
     by_status: Box<[Counter]>,
     failures: [Counter; KINDS.len()],
+    causes: [Counter; Cause::NAMES.len()],
 }
 
 impl WorkerStats {
@@ -77,6 +78,7 @@ impl WorkerStats {
             response_bytes: Counter::default(),
             by_status: (0..STATUSES).map(|_| Counter::default()).collect(),
             failures: Default::default(),
+            causes: std::array::from_fn(|_| Counter::default()),
         }
     }
 
@@ -88,7 +90,10 @@ impl WorkerStats {
     }
 
     /// Counts a failure.
-    pub(crate) fn failure(&self, kind: Kind) {
+    pub(crate) fn failure(&self, kind: Kind, cause: Cause) {
+        if let Some(counter) = self.causes.get(cause as usize) {
+            counter.add(1);
+        }
         if let Some(index) = KINDS.iter().position(|(known, _)| *known == kind) {
             self.failures[index].add(1);
         }
@@ -165,6 +170,11 @@ pub(crate) fn report<'a>(
         .enumerate()
         .map(|(index, (_, name))| ((*name).to_owned(), json!(sum(&|stats| stats.failures[index].get()))))
         .collect();
+    let causes: Map<String, Value> = Cause::NAMES
+        .iter()
+        .enumerate()
+        .map(|(index, name)| ((*name).to_owned(), json!(sum(&|stats| stats.causes[index].get()))))
+        .collect();
     let by_entry_point: Map<String, Value> =
         entry_points.map(|(name, stats)| (name.clone(), json!(stats.total()))).collect();
     let services: Map<String, Value> = services
@@ -194,6 +204,7 @@ pub(crate) fn report<'a>(
             "response_bytes_total": sum(&|stats| stats.response_bytes.get()),
         },
         "failures": failures,
+        "causes": causes,
         "services": services,
     })
 }

@@ -14,10 +14,11 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::error::Kind;
+use crate::error::{Cause, Kind};
 use crate::limit::Admitted;
 use crate::pool::Pools;
 use crate::proxy;
+use crate::proxy::watch::Watches;
 use crate::snapshot::table::Slot;
 use crate::state::Shared;
 use crate::stats::WorkerStats;
@@ -97,6 +98,8 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     /// Its idle connections to servers.
     pub(crate) pools: Pools,
+    /// The exchanges that are under way.
+    pub(crate) watches: Watches,
     listeners: RefCell<HashMap<Slot, Vec<Listening>>>,
     /// Gates of listeners that were left to another engine.
     left: RefCell<Vec<Rc<Gate>>>,
@@ -143,9 +146,11 @@ async fn run(index: usize, shared: Arc<Shared>, mut orders: mpsc::UnboundedRecei
         index,
         shared,
         pools: Pools::default(),
+        watches: Watches::default(),
         listeners: RefCell::default(),
         left: RefCell::default(),
     });
+    tokio::task::spawn_local(proxy::watch::run(Rc::clone(&worker)));
     let mut tick = tokio::time::interval(SWEEP);
     loop {
         let order = tokio::select! {
@@ -254,7 +259,7 @@ pub(crate) async fn guard(worker: &Worker, serving: impl Future<Output = ()>) {
         });
     if caught.await.is_err() {
         worker.stats().panicked.add(1);
-        worker.stats().failure(Kind::Internal);
+        worker.stats().failure(Kind::Internal, Cause::Panic);
     }
 }
 

@@ -20,6 +20,11 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How much of what it sends is read.
 const LINGER_BYTES: usize = 1 << 20;
 
+/// The deadline that comes first; `None` never comes.
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
+}
+
 /// What came next on a connection.
 #[derive(Debug)]
 pub(crate) enum Next {
@@ -35,6 +40,10 @@ pub(crate) enum Next {
 /// unused, and a timer for each would cost more than the reading.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
+    /// When the request whose head came last began: with its first byte, or, if it is the first of its connection, with
+    /// that. Only known if a read timeout counts from it.
+    pub(crate) began: Option<Instant>,
+    is_used: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -44,8 +53,15 @@ impl Reader {
     pub(crate) async fn next(&mut self, conn: &mut Conn, gate: &Gate, settings: &Settings) -> Next {
         let mut scanner = Scanner::default();
         conn.rest();
+        // A connection on which nothing was asked yet is not idle, but slow.
+        let is_first = !std::mem::replace(&mut self.is_used, true);
+        self.began = settings.read_timeout.map(|_| Instant::now());
+        let read_by = |began: Option<Instant>| began.zip(settings.read_timeout).map(|(began, limit)| began + limit);
         if conn.buffer.is_empty() {
-            let deadline = settings.idle_timeout.map(|idle| Instant::now() + idle);
+            let mut deadline = settings.idle_timeout.map(|idle| Instant::now() + idle);
+            if is_first {
+                deadline = earlier(deadline, read_by(self.began));
+            }
             let arrived = tokio::select! {
                 biased;
                 arrived = self.fill(conn, deadline) => arrived,
@@ -53,6 +69,9 @@ impl Reader {
             };
             if !matches!(arrived, Some(Ok(1..))) {
                 return Next::Ended;
+            }
+            if !is_first {
+                self.began = self.began.map(|_| Instant::now());
             }
         }
         let mut deadline = None;
@@ -67,6 +86,7 @@ impl Reader {
             }
             if deadline.is_none() {
                 deadline = settings.request_header_timeout.map(|limit| Instant::now() + limit);
+                deadline = earlier(deadline, read_by(self.began));
             }
             match self.fill(conn, deadline).await {
                 Some(Ok(1..)) => {}

@@ -12,9 +12,10 @@ use tokio::time::{Sleep, sleep};
 use super::pipe::{Broken, Pipe};
 use super::relay;
 use super::sides::{Downstream, Upstream};
+use super::watch::{Waits, Watched};
 use crate::error::Failure;
 use crate::http::Malformed;
-use crate::http::head::Answer;
+use crate::http::head::{Answer, Request};
 use crate::http::scan::{Found, MAX_HEAD, Scanner};
 
 /// How the request's own way to the server stands.
@@ -38,6 +39,34 @@ pub(crate) struct Exchange {
     scanner: Scanner,
     interim: BytesMut,
     answered: bool,
+    /// Whether the client has a reason not to send more of the body.
+    pub(crate) pause: Pause,
+}
+
+/// Why a client may be silent in the middle of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pause {
+    /// It may not.
+    None,
+    /// It waits to be asked for the body (RFC 9110 section 10.1.1).
+    Continue,
+    /// The body is a stream of messages, which come when there is something to say.
+    Messages,
+}
+
+impl Pause {
+    /// What there is of it in a request with a body.
+    pub(crate) fn of(request: &Request) -> Self {
+        let mut pause = Self::None;
+        for (_, name, value) in request.fields.iter() {
+            if name.eq_ignore_ascii_case(b"expect") {
+                pause = Self::Continue;
+            } else if name.eq_ignore_ascii_case(b"content-type") && value.starts_with(b"application/grpc") {
+                return Self::Messages;
+            }
+        }
+        pause
+    }
 }
 
 impl Exchange {
@@ -50,6 +79,7 @@ impl Exchange {
             scanner: Scanner::default(),
             interim: BytesMut::new(),
             answered: false,
+            pause: Pause::None,
         }
     }
 
@@ -79,12 +109,16 @@ impl Exchange {
         method: &str,
         limit: Option<Duration>,
         relay_interim: bool,
+        watch: &Watched<'_>,
     ) -> Result<Answer, Failure> {
         let mut timer: Option<Pin<Box<Sleep>>> = None;
         poll_fn(|cx| {
             if let Poll::Ready(result) = self.poll_answer(cx, client, server, method, relay_interim) {
                 return Poll::Ready(result);
             }
+            let is_read = self.upload.is_read();
+            watch.note(self.waits(client), self.upload.moved(), is_read);
+            watch.poll(cx)?;
             if let (Some(limit), true) = (limit, self.is_sent()) {
                 let timer = timer.get_or_insert_with(|| Box::pin(sleep(limit)));
                 if timer.as_mut().poll(cx).is_ready() {
@@ -102,13 +136,19 @@ impl Exchange {
         client: &mut Downstream<'_>,
         server: &mut Upstream,
         download: &mut Pipe,
+        watch: &Watched<'_>,
     ) -> Result<(), Failure> {
         poll_fn(|cx| {
             if let Err(failure) = self.poll_request(cx, client, server) {
                 return Poll::Ready(Err(failure));
             }
             match download.poll(cx, server.source(), client.sink()) {
-                Poll::Pending => Poll::Pending,
+                Poll::Pending => {
+                    let waits = if download.is_held(server.buffered()) { Waits::ClientTakes } else { Waits::Server };
+                    watch.note(waits, download.moved(), self.upload.is_read());
+                    watch.poll(cx)?;
+                    Poll::Pending
+                }
                 Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
                 Poll::Ready(Err(Broken::Sink(_))) => Poll::Ready(Err(Failure::ClientGone)),
                 Poll::Ready(Err(Broken::Source(error))) => Poll::Ready(Err(Failure::ServerCut(error))),
@@ -137,6 +177,9 @@ impl Exchange {
                     if !answer.is_interim() {
                         return Poll::Ready(Ok(answer));
                     }
+                    if self.pause == Pause::Continue {
+                        self.pause = Pause::None;
+                    }
                     if relay_interim {
                         self.interim(&answer, client)?;
                     }
@@ -159,6 +202,15 @@ impl Exchange {
                 Poll::Ready(Ok(_)) => self.answered = true,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(self.closed(Some(error)))),
             }
+        }
+    }
+
+    /// What it waits for before the answer's head.
+    fn waits(&self, client: &Downstream<'_>) -> Waits {
+        match self.sending {
+            Sending::Running if self.upload.is_held(client.buffered()) => Waits::ServerTakes,
+            Sending::Running if self.pause == Pause::None => Waits::Request,
+            _ => Waits::Server,
         }
     }
 
@@ -209,6 +261,8 @@ impl Exchange {
     ) -> Result<(), Failure> {
         if matches!(self.sending, Sending::Running) {
             match self.upload.poll(cx, client.source(), server.sink()) {
+                // A client that leaves while the server takes nothing would not be noticed otherwise.
+                Poll::Pending if self.upload.is_held(client.buffered()) => {}
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(())) => self.sending = Sending::Done,
                 Poll::Ready(Err(Broken::Sink(error))) => {

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Pause};
 use super::forwarded::Origin;
 use super::pipe::Pipe;
 use super::relay::{self, Rewritten};
@@ -113,9 +113,12 @@ impl Client<'_> {
                 Some(running) if running.upload.is_untouched() => running,
                 Some(_) => Exchange::new(upload()),
             };
+            if has_body {
+                running.pause = Pause::of(request);
+            }
             let limit = settings.response_header_timeout;
             let interim = request.version != Version::Http10;
-            let result = running.answer(&mut self.down, &mut up, method, limit, interim).await;
+            let result = running.answer(&mut self.down, &mut up, method, limit, interim, &self.watch).await;
             *is_read = running.upload.is_read();
             match result {
                 Ok(answer) if answer.status == 101 && (request.upgrade().is_none() || !running.is_sent()) => {
@@ -151,7 +154,9 @@ impl Client<'_> {
     async fn connect(&mut self, server: &Server, settings: &Settings) -> Result<Conn, Failure> {
         let connecting = connect(&server.target, settings.dial_timeout);
         let client = &mut self.down;
-        let gone = poll_fn(|cx| match client.poll_presence(cx) {
+        let watch = &self.watch;
+        watch.note_server();
+        let gone = poll_fn(|cx| match client.poll_presence(cx).and_then(|()| watch.poll(cx)) {
             Ok(()) => Poll::Pending,
             Err(failure) => Poll::Ready(failure),
         });
@@ -178,14 +183,14 @@ impl Client<'_> {
                 return self.failed(failure, request, is_read).await;
             }
         };
-        let result = exchange.relay(&mut self.down, &mut up, &mut download).await;
+        let result = exchange.relay(&mut self.down, &mut up, &mut download, &self.watch).await;
         match result {
             Err(failure) if download.is_untouched() => {
                 let is_read = exchange.upload.is_read();
                 self.failed(failure, request, is_read).await
             }
             Err(failure) => Done {
-                status: if matches!(failure, Failure::ClientGone) { failure.status() } else { answer.status },
+                status: if failure.status() == 499 { 499 } else { answer.status },
                 body_bytes: download.body_bytes(),
                 failure: Some(failure),
                 service: None,

@@ -188,8 +188,11 @@ async fn respond_to(connection: &Connection, request: http::Request<RecvStream>,
         head::request(&head, is_complete).map_err(Failure::Request)
     };
     drop(head);
-    let mut client = Client { session: &connection.session, down: Downstream::Http2(&mut stream) };
+    let session = &connection.session;
+    let watch = session.worker.watches.enter(&session.worker.shared.tables.load().settings, None);
+    let mut client = Client { session, down: Downstream::Http2(&mut stream), watch };
     let end = client.serve(request).await;
+    drop(client);
     if stream.has_left_now() {
         connection.given_up.set(connection.given_up.get() + 1);
     } else if end == End::Cut {

@@ -13,6 +13,7 @@ mod reply;
 mod sides;
 mod streams;
 mod tunnel;
+pub(crate) mod watch;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -37,6 +38,7 @@ use client::{Next, Reader};
 use decide::Plan;
 use reply::Reply;
 use sides::Downstream;
+use watch::{Waits, Watched};
 
 /// How long a TLS handshake may take if heads may take any time.
 const HANDSHAKE: Duration = Duration::from_secs(60);
@@ -54,6 +56,7 @@ struct Session {
 struct Client<'a> {
     session: &'a Session,
     down: Downstream<'a>,
+    watch: Watched<'a>,
 }
 
 /// What a handshake has agreed.
@@ -125,9 +128,10 @@ async fn http1(session: &Session, mut conn: Conn) -> Option<Conn> {
             Next::Failed(failure) => Err(failure),
             Next::Ended => break End::Close,
         };
+        let watch = session.worker.watches.enter(&settings, reader.began.map(tokio::time::Instant::into_std));
         drop(settings);
         may_be_http2 = false;
-        let mut client = Client { session, down: Downstream::Http1(&mut conn) };
+        let mut client = Client { session, down: Downstream::Http1(&mut conn), watch };
         match client.serve(request).await {
             End::Next => {}
             end => break end,
@@ -143,7 +147,9 @@ async fn http1(session: &Session, mut conn: Conn) -> Option<Conn> {
 async fn handshake(worker: &Worker, slot: Slot, gate: &Gate, stream: TcpStream) -> Option<(Stream, Option<Tls>)> {
     let (tls, limit) = {
         let tables = worker.shared.tables.load();
-        (tables.entry_points.get(&slot)?.tls.clone(), tables.settings.request_header_timeout)
+        let settings = &tables.settings;
+        let limits = [settings.request_header_timeout.unwrap_or(HANDSHAKE)].into_iter().chain(settings.read_timeout);
+        (tables.entry_points.get(&slot)?.tls.clone(), limits.min())
     };
     let Some(tls) = tls else { return Some((Stream::Tcp(stream), None)) };
     let accept = timeout(limit.unwrap_or(HANDSHAKE), tls.acceptor.accept(stream));
@@ -192,7 +198,7 @@ impl Client<'_> {
             service.stats.request(worker.index, done.failure.as_ref().is_some_and(Failure::is_servers));
         }
         if let Some(failure) = &done.failure {
-            stats.failure(failure.kind());
+            stats.failure(failure.kind(), failure.cause());
         }
         done.end
     }
@@ -247,7 +253,12 @@ impl Client<'_> {
         let keep_alive = is_read && request.is_some_and(|request| request.keep_alive) && !self.session.gate.is_closed();
         let is_head = request.is_some_and(|request| request.method() == "HEAD");
         let version = request.map_or(Version::Http11, |request| request.version);
-        let sent = self.down.reply(reply, version, keep_alive, is_head).await;
+        self.watch.note(Waits::ClientTakes, u64::MAX, true);
+        let sent = tokio::select! {
+            biased;
+            sent = self.down.reply(reply, version, keep_alive, is_head) => sent.map_err(|_| Failure::ClientGone),
+            late = self.watch.late() => Err(late),
+        };
         let (failure, end) = match sent {
             Err(failure) => (Some(failure), End::Cut),
             Ok(()) if keep_alive => (None, End::Next),

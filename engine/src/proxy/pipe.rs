@@ -82,6 +82,19 @@ impl Pipe {
         self.body
     }
 
+    /// A count that rises whenever something leaves.
+    pub(crate) fn moved(&self) -> u64 {
+        self.written + self.body
+    }
+
+    /// Whether, when nothing can be moved, it is the sink that has to take something first. `buffered` is what the
+    /// source's connection holds.
+    pub(crate) fn is_held(&self, buffered: usize) -> bool {
+        !self.out.is_empty()
+            || !self.piece.is_empty()
+            || (buffered >= DIRECT && self.coding == Outgoing::Plain && !self.is_read())
+    }
+
     /// Moves what can be moved; ready when everything was written and flushed.
     pub(crate) fn poll(
         &mut self,

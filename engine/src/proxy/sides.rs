@@ -91,6 +91,15 @@ impl Downstream<'_> {
         }
     }
 
+    /// What was read from the client and not used yet.
+    pub(crate) fn buffered(&self) -> usize {
+        match self {
+            Self::Http1(conn) => conn.buffer.len(),
+            // What comes in frames is taken at once.
+            Self::Http2(_) => 0,
+        }
+    }
+
     /// Fails once the client has left. Reads ahead what it sends, within bounds, to notice its end: a client that closes
     /// its side, even only for writing, is taken to have left, as nginx and Go take it.
     pub(crate) fn poll_presence(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
@@ -102,6 +111,9 @@ impl Downstream<'_> {
                         Poll::Ready(Ok(1..)) => {}
                         Poll::Ready(_) => return Err(Failure::ClientGone),
                     }
+                }
+                if conn.buffer.len() >= MAX_HEAD && conn.stream.is_read_closed() {
+                    return Err(Failure::ClientGone);
                 }
                 Ok(())
             }
@@ -148,6 +160,13 @@ impl Upstream {
     pub(crate) fn incoming(&self, framing: Framing) -> Incoming {
         match self {
             Self::Http1(_) => Incoming::new(framing),
+        }
+    }
+
+    /// What was read from the server and not used yet.
+    pub(crate) fn buffered(&self) -> usize {
+        match self {
+            Self::Http1(conn) => conn.buffer.len(),
         }
     }
 

@@ -24,6 +24,9 @@ impl Client<'_> {
     /// Relays the change to another protocol, and then bytes in both directions until both sides have ended.
     pub(super) async fn tunnel(&mut self, request: &Request, answered: Answered) -> Done {
         let Answered { answer, up, mut exchange, .. } = answered;
+        // The two ends have their own idea of time.
+        self.watch.note_server();
+        self.watch.lift();
         let interim = exchange.take_interim();
         let result = match (&mut self.down, up) {
             (Downstream::Http1(client), Upstream::Http1(server)) => Ok(raw(&answer, interim, client, server).await),

@@ -45,6 +45,12 @@ pub(crate) struct Settings {
     pub(crate) response_header_timeout: Option<Duration>,
     /// How long a client may take for a head, and for a TLS handshake.
     pub(crate) request_header_timeout: Option<Duration>,
+    /// How long a whole request may take, from its first byte, or for the first of a connection from the beginning.
+    pub(crate) read_timeout: Option<Duration>,
+    /// How long the rest may take, from the end of the request's head to the end of the answer.
+    pub(crate) write_timeout: Option<Duration>,
+    /// How long whoever has to send, or take, something for an exchange to go on may leave it.
+    pub(crate) stall_timeout: Option<Duration>,
     /// How long a client's connection may lie idle.
     pub(crate) idle_timeout: Option<Duration>,
     /// How long connections are still accepted after a stop.
@@ -155,6 +161,9 @@ impl Tables {
                 dial_timeout: None,
                 response_header_timeout: None,
                 request_header_timeout: Some(Duration::from_secs(60)),
+                read_timeout: None,
+                write_timeout: None,
+                stall_timeout: None,
                 idle_timeout: None,
                 request_accept_grace_timeout: Duration::ZERO,
                 grace_timeout: Duration::from_secs(10),

@@ -23,6 +23,9 @@ class Settings(Model):
     dial_timeout_ms: int = 30_000
     response_header_timeout_ms: int = 0
     request_header_timeout_ms: int = 60_000
+    read_timeout_ms: int = 0
+    write_timeout_ms: int = 0
+    stall_timeout_ms: int = 60_000
     idle_timeout_ms: int = 180_000
     request_accept_grace_timeout_ms: int = 0
     grace_timeout_ms: int = 10_000

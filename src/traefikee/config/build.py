@@ -164,8 +164,11 @@ class _Builder:
                 response_header_timeout=self.durations.get("forwardingTimeouts.responseHeaderTimeout", 0.0),
             ),
             responding_timeouts=RespondingTimeouts(
+                read_timeout=self.durations.get("respondingTimeouts.readTimeout", 0.0),
+                write_timeout=self.durations.get("respondingTimeouts.writeTimeout", 0.0),
+                stall_timeout=self.durations.get("respondingTimeouts.stallTimeout", 60.0),
                 idle_timeout=self.durations.get("idleTimeout")
-                or self.durations.get("respondingTimeouts.idleTimeout", 180.0)
+                or self.durations.get("respondingTimeouts.idleTimeout", 180.0),
             ),
             life_cycle=LifeCycle(
                 request_accept_grace_timeout=self.durations.get("lifeCycle.requestAcceptGraceTimeout", 0.0),

@@ -52,6 +52,19 @@ OPTIONS: tuple[Option, ...] = (
         "How long a server may take until its response's headers; 0: no limit",
         "0",
     ),
+    Option("respondingTimeouts.readTimeout", "duration", "How long a whole request may take; 0: no limit", "0"),
+    Option(
+        "respondingTimeouts.writeTimeout",
+        "duration",
+        "How long a response may take, from the end of the request's headers; 0: no limit",
+        "0",
+    ),
+    Option(
+        "respondingTimeouts.stallTimeout",
+        "duration",
+        "How long a body may stand still because one side does not send or take it (not in 1.7); 0: no limit",
+        "60s",
+    ),
     Option("respondingTimeouts.idleTimeout", "duration", "How long an idle client connection is kept", "180s"),
     Option("idleTimeout", "duration", "Deprecated: use respondingTimeouts.idleTimeout; wins over it if above 0", "0"),
     Option(
@@ -112,8 +125,6 @@ NOT_YET: frozenset[str] = frozenset(
         "mesos",
         "metrics",
         "rancher",
-        "respondingTimeouts.readTimeout",
-        "respondingTimeouts.writeTimeout",
         "rest",
         "retry",
         "sendAnonymousUsage",

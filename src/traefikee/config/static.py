@@ -81,8 +81,18 @@ class ForwardingTimeouts(Model):
 
 
 class RespondingTimeouts(Model):
-    """Towards clients: how long an idle connection is kept (0: no limit)."""
+    """Towards clients; 0: no limit.
 
+    :ivar read_timeout: a whole request, from its first byte; the first of a connection from the connection's beginning.
+    :ivar write_timeout: from the end of a request's headers to the end of its response.
+    :ivar idle_timeout: how long an idle connection is kept.
+    :ivar stall_timeout: how long a body may stand still because the client does not send it, the server does not take
+        it, or the client does not take the response's. An addition to Traefik 1.7.
+    """
+
+    read_timeout: float = 0.0
+    write_timeout: float = 0.0
+    stall_timeout: float = 60.0
     idle_timeout: float = 180.0
 
 
