@@ -49,6 +49,9 @@ pub(crate) enum Failure {
     /// The server closed the connection before a byte of its answer.
     #[error("the server closed the connection before it answered{}", cause(.0.as_ref()))]
     ServerClosed(Option<io::Error>),
+    /// The server has said that it did not begin with the request.
+    #[error("the server refused the request's stream")]
+    ServerRefused,
     /// The server did not answer in time.
     #[error("the server's answer took too long")]
     ServerTimeout,
@@ -124,6 +127,7 @@ causes! {
     Panic "panic"
     RequestMalformed "request_malformed"
     ServerClosed "server_closed"
+    ServerRefused "server_refused"
     ServerStalled "server_stalled"
     ServerTimeout "server_timeout"
     TargetTooLong "target_too_long"
@@ -158,6 +162,8 @@ pub(crate) enum Retry {
     /// If the connection was used before, it may have been closed for being idle: a fresh one may do, if the request
     /// can be repeated.
     FreshConnection,
+    /// The server has not looked at the request: it can be sent again, if its body is still there.
+    Unprocessed,
 }
 
 impl Failure {
@@ -176,7 +182,11 @@ impl Failure {
             Self::NoServer => 503,
             Self::NoWeight => 500,
             Self::ConnectTimeout | Self::ServerTimeout | Self::AnswerTimeout | Self::ServerStalled => 504,
-            Self::Connect(_) | Self::ServerClosed(_) | Self::ServerMalformed(_) | Self::ServerCut(_) => 502,
+            Self::Connect(_)
+            | Self::ServerClosed(_)
+            | Self::ServerRefused
+            | Self::ServerMalformed(_)
+            | Self::ServerCut(_) => 502,
         }
     }
 
@@ -198,7 +208,9 @@ impl Failure {
             Self::ConnectTimeout | Self::ServerTimeout | Self::AnswerTimeout | Self::ServerStalled => {
                 Kind::ServerTimeout
             }
-            Self::ServerClosed(_) | Self::ServerMalformed(_) | Self::ServerCut(_) => Kind::ServerProtocol,
+            Self::ServerClosed(_) | Self::ServerRefused | Self::ServerMalformed(_) | Self::ServerCut(_) => {
+                Kind::ServerProtocol
+            }
         }
     }
 
@@ -223,6 +235,7 @@ impl Failure {
             Self::Connect(error) => connect_cause(error),
             Self::ConnectTimeout => Cause::ConnectTimeout,
             Self::ServerClosed(_) => Cause::ServerClosed,
+            Self::ServerRefused => Cause::ServerRefused,
             Self::ServerTimeout => Cause::ServerTimeout,
             Self::AnswerTimeout => Cause::AnswerTimeout,
             Self::ServerStalled => Cause::ServerStalled,
@@ -237,6 +250,7 @@ impl Failure {
             Self::Connect(error) if connect_cause(error) == Cause::Files => Retry::Never,
             Self::Connect(_) | Self::ConnectTimeout => Retry::OtherServer,
             Self::ServerClosed(_) => Retry::FreshConnection,
+            Self::ServerRefused => Retry::Unprocessed,
             _ => Retry::Never,
         }
     }

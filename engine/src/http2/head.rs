@@ -116,7 +116,6 @@ fn cookies(fields: &HeaderMap, assembly: &mut Assembly) {
 }
 
 /// Checks the head of an answer to a request with `method`. `is_complete` says that no body follows.
-#[expect(dead_code, reason = "the other side comes next")]
 pub(crate) fn answer(head: &http::response::Parts, method: &str, is_complete: bool) -> Result<Answer, Malformed> {
     let length: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if length > MAX_HEAD || head.headers.len() > MAX_FIELDS {
@@ -141,7 +140,6 @@ pub(crate) fn response(text: BytesMut, status: u16) -> Result<http::Response<()>
 }
 
 /// The head of a request as HTTP/2 says it, from its text in HTTP/1. An upgrade becomes an extended CONNECT.
-#[cfg_attr(not(test), expect(dead_code, reason = "the other side comes next"))]
 pub(crate) fn outgoing(text: BytesMut, tls: bool) -> Result<http::Request<()>, Malformed> {
     let (start_line, fields, host) = after_start_line(text.freeze())?;
     let mut words = start_line.split(|byte| *byte == b' ');

@@ -25,7 +25,13 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) enum Target {
     /// A host, by name or address, and a port.
-    Tcp { host: String, port: u16, tls: Option<ClientTls> },
+    Tcp {
+        host: String,
+        port: u16,
+        tls: Option<ClientTls>,
+        /// Whether it speaks HTTP/2 without having been asked.
+        h2c: bool,
+    },
     /// A unix socket.
     Unix(PathBuf),
 }
@@ -33,25 +39,40 @@ pub(crate) enum Target {
 /// TLS with a server.
 #[derive(Debug)]
 pub(crate) struct ClientTls {
+    /// The configuration on which HTTP/2 is preferred.
     pub(crate) config: Arc<ClientConfig>,
+    /// The configuration for HTTP/1.1 alone.
+    pub(crate) http1: Arc<ClientConfig>,
     /// The name that is asked for and verified.
     pub(crate) name: ServerName<'static>,
 }
 
-/// Connects to `target`, within `dial_timeout` if there is one.
-pub(crate) async fn connect(target: &Target, dial_timeout: Option<Duration>) -> Result<Conn, Failure> {
+impl Target {
+    /// Whether connections may speak HTTP/2.
+    pub(crate) fn may_speak_http2(&self) -> bool {
+        matches!(self, Self::Tcp { tls: Some(_), .. } | Self::Tcp { h2c: true, .. })
+    }
+
+    /// Whether connections speak HTTP/2 and nothing else.
+    pub(crate) fn speaks_only_http2(&self) -> bool {
+        matches!(self, Self::Tcp { h2c: true, .. })
+    }
+}
+
+/// Connects to `target`, within `dial_timeout` if there is one. `http1` has TLS agree on nothing but HTTP/1.1.
+pub(crate) async fn connect(target: &Target, dial_timeout: Option<Duration>, http1: bool) -> Result<Conn, Failure> {
     match target {
         Target::Unix(path) => {
             let stream = within(dial_timeout, UnixStream::connect(path)).await?;
             Ok(Conn::new(Stream::Unix(stream)))
         }
-        Target::Tcp { host, port, tls } => {
+        Target::Tcp { host, port, tls, .. } => {
             let stream = within(dial_timeout, TcpStream::connect((host.as_str(), *port))).await?;
             // Without these small packets are late, and a server that vanished is noticed late.
             let _ = stream.set_nodelay(true);
             let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE));
             let Some(tls) = tls else { return Ok(Conn::new(Stream::Tcp(stream))) };
-            let connector = TlsConnector::from(Arc::clone(&tls.config));
+            let connector = TlsConnector::from(Arc::clone(if http1 { &tls.http1 } else { &tls.config }));
             let stream = within(Some(HANDSHAKE), connector.connect(tls.name.clone(), stream)).await?;
             Ok(Conn::new(Stream::Tls(Box::new(stream.into()))))
         }

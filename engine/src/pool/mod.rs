@@ -1,6 +1,7 @@
-//! Idle connections to servers. Each worker has its own.
+//! Connections to servers: idle ones, and those of HTTP/2, which several exchanges share. Each worker has its own.
 
 pub(crate) mod connect;
+pub(crate) mod multiplex;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -18,10 +19,13 @@ struct Idle {
     since: Instant,
 }
 
-/// The idle connections of a worker, by server, the one used last at the back.
+/// The connections of a worker, by server.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
+    /// Idle ones of HTTP/1, the one used last at the back.
     by_server: RefCell<HashMap<u64, VecDeque<Idle>>>,
+    /// Those of HTTP/2.
+    pub(crate) multiplexed: multiplex::Set,
 }
 
 impl Pools {
@@ -54,6 +58,7 @@ impl Pools {
 
     /// Closes what has been idle for long, what the server has closed, and what belongs to servers not in `alive`.
     pub(crate) fn sweep(&self, alive: &HashSet<u64>) {
+        self.multiplexed.sweep(alive, IDLE);
         self.by_server.borrow_mut().retain(|server, pool| {
             pool.retain_mut(|idle| idle.since.elapsed() < IDLE && idle.conn.is_quiet());
             alive.contains(server) && !pool.is_empty()

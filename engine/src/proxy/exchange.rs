@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -17,6 +17,11 @@ use crate::error::Failure;
 use crate::http::Malformed;
 use crate::http::head::{Answer, Request};
 use crate::http::scan::{Found, MAX_HEAD, Scanner};
+use crate::http2;
+use crate::pool::multiplex::{self, ServerStream};
+
+/// Most interim answers to one request.
+const MAX_INTERIMS: usize = 100;
 
 /// How the request's own way to the server stands.
 #[derive(Debug)]
@@ -38,6 +43,7 @@ pub(crate) struct Exchange {
     broken: Option<io::Error>,
     scanner: Scanner,
     interim: BytesMut,
+    interims: usize,
     answered: bool,
     /// Whether the client has a reason not to send more of the body.
     pub(crate) pause: Pause,
@@ -78,6 +84,7 @@ impl Exchange {
             broken: None,
             scanner: Scanner::default(),
             interim: BytesMut::new(),
+            interims: 0,
             answered: false,
             pause: Pause::None,
         }
@@ -168,7 +175,12 @@ impl Exchange {
     ) -> Poll<Result<Answer, Failure>> {
         loop {
             self.poll_request(cx, client, server)?;
-            let Upstream::Http1(server) = &mut *server;
+            let server = match server {
+                Upstream::Http1(server) => server,
+                Upstream::Http2(server) => {
+                    return self.poll_answer_in_frames(cx, client, server, method, relay_interim);
+                }
+            };
             match self.scanner.scan(&server.buffer).map_err(Failure::ServerMalformed)? {
                 Found::Head { start: 0, end } => {
                     let bytes = server.buffer.split_to(end).freeze();
@@ -182,10 +194,6 @@ impl Exchange {
                     }
                     if relay_interim {
                         self.interim(&answer, client)?;
-                    }
-                    if self.interim.len() > MAX_HEAD {
-                        let error = Malformed::Syntax("too many interim answers");
-                        return Poll::Ready(Err(Failure::ServerMalformed(error)));
                     }
                     continue;
                 }
@@ -214,6 +222,29 @@ impl Exchange {
         }
     }
 
+    /// As [`Exchange::poll_answer`]; the crate has waited for the whole of a head.
+    fn poll_answer_in_frames(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Downstream<'_>,
+        server: &mut ServerStream,
+        method: &str,
+        relay_interim: bool,
+    ) -> Poll<Result<Answer, Failure>> {
+        while let Poll::Ready(Some(interim)) = server.answer.poll_informational(cx) {
+            let (head, ()) = interim.map_err(multiplex::failure)?.into_parts();
+            let answer = http2::head::answer(&head, method, false).map_err(Failure::ServerMalformed)?;
+            if relay_interim {
+                self.interim(&answer, client)?;
+            }
+        }
+        self.poll_interim(cx, client)?;
+        let (head, body) = ready!(Pin::new(&mut server.answer).poll(cx)).map_err(multiplex::failure)?.into_parts();
+        let answer = http2::head::answer(&head, method, body.is_end_stream());
+        server.body = Some(body);
+        Poll::Ready(answer.map_err(Failure::ServerMalformed))
+    }
+
     /// The server closed, or broke, the connection before the end of its head.
     fn closed(&mut self, error: Option<io::Error>) -> Failure {
         let error = self.broken.take().or(error);
@@ -221,6 +252,10 @@ impl Exchange {
     }
 
     fn interim(&mut self, answer: &Answer, client: &mut Downstream<'_>) -> Result<(), Failure> {
+        self.interims += 1;
+        if self.interims > MAX_INTERIMS || self.interim.len() > MAX_HEAD {
+            return Err(Failure::ServerMalformed(Malformed::Syntax("too many interim answers")));
+        }
         match client {
             Downstream::Http1(_) => {
                 relay::interim(answer, &mut self.interim);

@@ -1,6 +1,7 @@
 //! Sending a request to a server: choosing one, getting a connection, trying again where that is safe.
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -17,6 +18,7 @@ use crate::http::head::{Answer, Request};
 use crate::http::{Framing, Malformed, Version};
 use crate::io::Conn;
 use crate::pool::connect::connect;
+use crate::pool::multiplex::{Dial, Multiplexed, Outcome};
 use crate::snapshot::table::{Route, Server, Settings};
 
 /// An answer whose head has come, and the connection on which its body follows.
@@ -26,6 +28,32 @@ pub(super) struct Answered {
     pub(super) up: Upstream,
     pub(super) exchange: Exchange,
 }
+
+/// Which connection is wanted.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    /// None that was idle.
+    fresh: bool,
+    /// None that may have been closed unnoticed.
+    surely: bool,
+    /// One on which the protocol can be changed.
+    upgrade: bool,
+}
+
+/// A connection to a server.
+struct Link {
+    kind: Kind,
+    /// Whether it was used before.
+    reused: bool,
+}
+
+enum Kind {
+    Http1(Conn),
+    Http2(Rc<Multiplexed>),
+}
+
+/// How often a request is sent, when a server refuses it or its connections break.
+const ATTEMPTS: usize = 4;
 
 impl Client<'_> {
     /// Has a request answered by a server of its route's service.
@@ -78,16 +106,12 @@ impl Client<'_> {
         let mut index = service.balance.next().ok_or(Failure::NoWeight)?;
         let mut exchange: Option<Exchange> = None;
         let mut fresh = false;
+        let mut again = 0;
         loop {
             let server = &service.servers[index];
-            let pooled = if fresh { None } else { self.session.worker.pools.take(server, !is_repeatable) };
-            let reused = pooled.is_some();
-            let connected = match pooled {
-                Some(conn) => Ok(Upstream::Http1(conn)),
-                None => self.connect(server, settings).await.map(Upstream::Http1),
-            };
-            let mut up = match connected {
-                Ok(up) => up,
+            let wanted = Wanted { fresh, surely: !is_repeatable, upgrade: request.upgrade().is_some() };
+            let Link { kind, reused } = match self.link(server, settings, wanted).await {
+                Ok(link) => link,
                 Err(failure) if failure.retry() == Retry::OtherServer => {
                     tracing::debug!(server = server.url, cause = %failure, "server cannot be reached");
                     unreachable.push(index);
@@ -103,15 +127,26 @@ impl Client<'_> {
                 relay::request(request, rewritten, route, server, &origin)
             };
             let body = self.down.incoming(request.framing);
-            let upload = || {
-                let coding = if request.framing == Framing::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
-                Pipe::new(head(), body, coding)
-            };
-            let mut running = match exchange.take() {
-                None => Exchange::new(upload()),
+            let (mut up, mut running) = match (kind, exchange.take()) {
                 // Nothing of it has left, so that all of it, with what was read of the body, is still there.
-                Some(running) if running.upload.is_untouched() => running,
-                Some(_) => Exchange::new(upload()),
+                (Kind::Http1(conn), Some(running)) if running.upload.is_untouched() => (Upstream::Http1(conn), running),
+                // What was read of the body is in the other codec's form.
+                (kind, Some(running))
+                    if has_body && matches!(kind, Kind::Http1(_)) != running.upload.is_untouched() =>
+                {
+                    return Err(Failure::ServerRefused);
+                }
+                (Kind::Http1(conn), _) => {
+                    let coding = if request.framing == Framing::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
+                    (Upstream::Http1(conn), Exchange::new(Pipe::new(head(), body, coding)))
+                }
+                (Kind::Http2(connection), running) => {
+                    let is_complete = body.is_empty();
+                    let stream = connection.send(head(), is_complete)?;
+                    let running = running.filter(|_| has_body);
+                    let running = running.unwrap_or_else(|| Exchange::new(Pipe::after_head(body, is_complete)));
+                    (Upstream::Http2(stream), running)
+                }
             };
             if has_body {
                 running.pause = Pause::of(request);
@@ -135,24 +170,84 @@ impl Client<'_> {
                 Ok(answer) => {
                     return Ok(Answered { answer, server: Arc::clone(server), up, exchange: running });
                 }
-                Err(failure)
-                    if failure.retry() == Retry::FreshConnection
-                        && reused
-                        && (is_repeatable || running.upload.is_untouched()) =>
-                {
+                Err(failure) => {
+                    again += 1;
+                    let may_try = match (&up, failure.retry()) {
+                        (Upstream::Http1(_), Retry::FreshConnection) => {
+                            reused && (is_repeatable || running.upload.is_untouched())
+                        }
+                        (Upstream::Http2(_), Retry::FreshConnection) => reused && is_repeatable && again < ATTEMPTS,
+                        (Upstream::Http2(_), Retry::Unprocessed) => running.upload.rewind() && again < ATTEMPTS,
+                        _ => false,
+                    };
+                    if !may_try {
+                        return Err(failure);
+                    }
                     tracing::debug!(server = server.url, cause = %failure, "trying a fresh connection");
+                    match up {
+                        Upstream::Http1(_) => fresh = true,
+                        Upstream::Http2(stream) => stream.retire(),
+                    }
                     running.restart();
                     exchange = Some(running);
-                    fresh = true;
                 }
-                Err(failure) => return Err(failure),
             }
         }
     }
 
-    /// Connects to a server, unless the client leaves meanwhile.
-    async fn connect(&mut self, server: &Server, settings: &Settings) -> Result<Conn, Failure> {
-        let connecting = connect(&server.target, settings.dial_timeout);
+    /// Finds a connection to a server, or makes one, unless the client leaves meanwhile.
+    async fn link(&mut self, server: &Server, settings: &Settings, wanted: Wanted) -> Result<Link, Failure> {
+        let Wanted { fresh, surely, upgrade } = wanted;
+        let worker = Rc::clone(&self.session.worker);
+        let pools = &worker.pools;
+        let http1 = upgrade && !server.target.speaks_only_http2();
+        let may_be_http2 = server.target.may_speak_http2() && !http1;
+        if may_be_http2 && let Some(connection) = pools.multiplexed.join(server) {
+            return Ok(Link { kind: Kind::Http2(connection), reused: true });
+        }
+        if !fresh && let Some(conn) = pools.take(server, surely) {
+            return Ok(Link { kind: Kind::Http1(conn), reused: true });
+        }
+        if !may_be_http2 {
+            let conn = self.unless_gone(connect(&server.target, settings.dial_timeout, true)).await?;
+            return Ok(Link { kind: Kind::Http1(conn), reused: false });
+        }
+        let dialling = loop {
+            match pools.multiplexed.dial(server) {
+                Dial::Unknown => break None,
+                Dial::Connect(dialling) => break Some(dialling),
+                Dial::Wait(others) => {
+                    let outcome = self.unless_gone(async { Ok(others.wait().await) }).await?;
+                    if let Some(connection) = pools.multiplexed.join(server) {
+                        return Ok(Link { kind: Kind::Http2(connection), reused: false });
+                    }
+                    // One after the other would be told the same, each after the whole dial timeout.
+                    if outcome == Outcome::Failed {
+                        break None;
+                    }
+                }
+            }
+        };
+        let connecting = async {
+            let conn = connect(&server.target, settings.dial_timeout, false).await?;
+            if !server.target.speaks_only_http2() && !conn.stream.speaks_http2() {
+                return Ok(Kind::Http1(conn));
+            }
+            let connection = Multiplexed::start(conn).await?;
+            pools.multiplexed.add(server, &connection);
+            Ok(Kind::Http2(connection))
+        };
+        let result = self.unless_gone(connecting).await;
+        if let (Some(dialling), Err(failure)) = (dialling, &result)
+            && !matches!(failure, Failure::ClientGone)
+        {
+            dialling.has_failed();
+        }
+        Ok(Link { kind: result?, reused: false })
+    }
+
+    /// Waits for something, unless the client leaves meanwhile.
+    async fn unless_gone<T>(&mut self, what: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let client = &mut self.down;
         let watch = &self.watch;
         watch.note_server();
@@ -162,7 +257,7 @@ impl Client<'_> {
         });
         tokio::select! {
             biased;
-            connected = connecting => connected,
+            done = what => done,
             failure = gone => Err(failure),
         }
     }
@@ -197,8 +292,10 @@ impl Client<'_> {
                 end: End::Cut,
             },
             Ok(()) => {
-                if answer.keep_alive && exchange.is_sent() {
-                    let Upstream::Http1(conn) = up;
+                if answer.keep_alive
+                    && exchange.is_sent()
+                    && let Upstream::Http1(conn) = up
+                {
                     self.session.worker.pools.put(&server, conn, settings.max_idle_per_server);
                 }
                 let end = match (delivery.keep_alive, exchange.upload.is_read()) {

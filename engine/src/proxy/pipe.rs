@@ -43,6 +43,8 @@ pub(crate) struct Pipe {
     piece: Bytes,
     trailers: Option<Box<HeaderMap>>,
     end_told: bool,
+    /// What has left in frames, as long as it is little: a server may refuse it unread.
+    left: Option<Vec<Bytes>>,
 }
 
 impl Pipe {
@@ -58,13 +60,14 @@ impl Pipe {
             piece: Bytes::new(),
             trailers: None,
             end_told: false,
+            left: None,
         }
     }
 
     /// To a stream of HTTP/2, which has the head already; `is_complete` says that with it everything was said.
     pub(crate) fn after_head(source: Incoming, is_complete: bool) -> Self {
         let pipe = Self::new(BytesMut::new(), source, Outgoing::Plain);
-        Self { written: 1, ended: is_complete, end_told: is_complete, ..pipe }
+        Self { written: 1, ended: is_complete, end_told: is_complete, left: Some(Vec::new()), ..pipe }
     }
 
     /// Whether nothing has left.
@@ -107,6 +110,7 @@ impl Pipe {
             (Source::Http1(source), Sink::Http2(sink)) => self.poll_http1_to_http2(cx, source, sink),
             (Source::Http2(source), Sink::Http1(sink)) => self.poll_http2_to_http1(cx, source, sink),
             (Source::Http2(source), Sink::Http2(sink)) => self.poll_http2(cx, source, sink),
+            (Source::Unopened, _) => Poll::Ready(Err(Broken::Source(None))),
             (_, Sink::Unopened) => Poll::Ready(Err(Broken::Sink(io::ErrorKind::NotConnected.into()))),
         }
     }

@@ -14,6 +14,7 @@ use crate::http::chunked::Decoded;
 use crate::http::scan::MAX_HEAD;
 use crate::http::{Framing, Version};
 use crate::io::Conn;
+use crate::pool::multiplex::ServerStream;
 
 /// Where a body is read from.
 pub(crate) enum Source<'a> {
@@ -21,6 +22,8 @@ pub(crate) enum Source<'a> {
     Http1(&'a mut Conn),
     /// A stream.
     Http2(&'a mut RecvStream),
+    /// A stream on which no head has come yet: nothing can.
+    Unopened,
 }
 
 /// Where a body is written to.
@@ -46,6 +49,8 @@ pub(crate) enum Downstream<'a> {
 pub(crate) enum Upstream {
     /// A connection for this exchange alone, until it goes back to the pool.
     Http1(Conn),
+    /// A stream of a connection that others use, too.
+    Http2(ServerStream),
 }
 
 impl Downstream<'_> {
@@ -160,6 +165,7 @@ impl Upstream {
     pub(crate) fn incoming(&self, framing: Framing) -> Incoming {
         match self {
             Self::Http1(_) => Incoming::new(framing),
+            Self::Http2(_) => Incoming::in_frames(framing),
         }
     }
 
@@ -167,6 +173,7 @@ impl Upstream {
     pub(crate) fn buffered(&self) -> usize {
         match self {
             Self::Http1(conn) => conn.buffer.len(),
+            Self::Http2(_) => 0,
         }
     }
 
@@ -174,6 +181,7 @@ impl Upstream {
     pub(crate) fn source(&mut self) -> Source<'_> {
         match self {
             Self::Http1(conn) => Source::Http1(conn),
+            Self::Http2(stream) => stream.body.as_mut().map_or(Source::Unopened, Source::Http2),
         }
     }
 
@@ -181,6 +189,7 @@ impl Upstream {
     pub(crate) fn sink(&mut self) -> Sink<'_> {
         match self {
             Self::Http1(conn) => Sink::Http1(conn),
+            Self::Http2(stream) => Sink::Http2(&mut stream.upload),
         }
     }
 }

@@ -31,6 +31,8 @@ impl Client<'_> {
         let result = match (&mut self.down, up) {
             (Downstream::Http1(client), Upstream::Http1(server)) => Ok(raw(&answer, interim, client, server).await),
             (Downstream::Http2(client), Upstream::Http1(server)) => in_stream(request, &answer, client, server).await,
+            // HTTP/2 has no 101; the codec does not let it pass.
+            (_, Upstream::Http2(_)) => Err(Failure::ServerMalformed(Malformed::Syntax("101 in HTTP/2"))),
         };
         match result {
             Ok(body_bytes) => Done { status: answer.status, body_bytes, failure: None, service: None, end: End::Close },

@@ -13,8 +13,10 @@ use super::provider;
 /// How servers are verified. Built once for a snapshot.
 #[derive(Debug)]
 pub(crate) struct UpstreamTls {
-    /// The configuration of the connections.
+    /// The configuration of the connections, on which HTTP/2 is preferred.
     pub(crate) config: Arc<ClientConfig>,
+    /// The same for HTTP/1.1 alone.
+    pub(crate) http1: Arc<ClientConfig>,
     spec: Spec,
 }
 
@@ -51,7 +53,9 @@ impl UpstreamTls {
         };
         let mut config = builder.with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), spec })
+        let http1 = config.clone();
+        config.alpn_protocols.insert(0, b"h2".to_vec());
+        Ok(Self { config: Arc::new(config), http1: Arc::new(http1), spec })
     }
 
     /// Whether it serves for `spec`, so that connections can stay.

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from traefikee.config.addresses import is_host
 
-_LATER = frozenset({"h2c", "ws", "wss", "fcgi", "unix"})
+_LATER = frozenset({"ws", "wss", "fcgi", "unix"})
 
 
 def server_url(text: str) -> str:
@@ -21,9 +21,9 @@ def server_url(text: str) -> str:
     scheme, separator, _ = text.partition("://")
     if not separator:
         raise ValueError(f"{shown} has no scheme; write http://host:port or https://host:port")
-    if scheme.lower() not in ("http", "https"):
+    if scheme.lower() not in ("http", "https", "h2c"):
         later = "is not supported yet" if scheme.lower() in _LATER else "is unknown"
-        raise ValueError(f'{shown}: scheme "{scheme}" {later}; it has to be http or https')
+        raise ValueError(f'{shown}: scheme "{scheme}" {later}; it has to be http, https or h2c')
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port

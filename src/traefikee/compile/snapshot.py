@@ -247,7 +247,7 @@ class Route(Model):
 
 
 class Server(Model):
-    """One server: ``http://host[:port]``, ``https://host[:port]`` or ``unix:/path.sock``, and its weight."""
+    """One server: ``http://host[:port]``, ``https://...``, ``h2c://...`` or ``unix:/path.sock``, and its weight."""
 
     name: str
     url: str

@@ -19,6 +19,9 @@ use crate::io::Conn;
 /// Bytes gathered from frames before they are written.
 const GATHER: usize = 64 * 1024;
 
+/// How much of a body that has left is kept, in case that it is refused unread.
+const KEEP: u64 = 64 * 1024;
+
 /// What comes next on a stream.
 enum Received {
     Data(Bytes),
@@ -152,18 +155,43 @@ impl Pipe {
             let room = ready!(poll_room(cx, sink, self.piece.len()))?;
             let part = self.piece.split_to(room.min(self.piece.len()));
             let is_last = self.piece.is_empty() && self.ended && self.trailers.is_none();
-            self.body += part.len() as u64;
+            self.keep(&part);
             sink.send_data(part, is_last).map_err(broken_sink)?;
             self.end_told = is_last;
         }
         if self.ended && !self.end_told {
             match self.trailers.take() {
-                Some(trailers) => sink.send_trailers(*trailers).map_err(broken_sink)?,
+                Some(trailers) => {
+                    self.left = None;
+                    sink.send_trailers(*trailers).map_err(broken_sink)?;
+                }
                 None => sink.send_data(Bytes::new(), true).map_err(broken_sink)?,
             }
             self.end_told = true;
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn keep(&mut self, part: &Bytes) {
+        self.body += part.len() as u64;
+        match &mut self.left {
+            Some(left) if self.body <= KEEP => left.push(part.clone()),
+            left => *left = None,
+        }
+    }
+
+    /// Goes back to the start, for another stream to the server. False if what has left is not there any more.
+    pub(crate) fn rewind(&mut self) -> bool {
+        let Some(left) = &mut self.left else { return false };
+        if self.body > 0 {
+            let mut all = BytesMut::with_capacity(left.iter().map(Bytes::len).sum::<usize>() + self.piece.len());
+            left.drain(..).for_each(|part| all.extend_from_slice(&part));
+            all.extend_from_slice(&self.piece);
+            self.piece = all.freeze();
+            self.body = 0;
+            self.end_told = false;
+        }
+        true
     }
 
     fn end_of_http1(&mut self) -> Result<(), Broken> {

@@ -11,7 +11,7 @@ use crate::balance::Balance;
 use crate::pool::connect::{ClientTls, Target};
 use crate::snapshot;
 use crate::snapshot::table::{Server, Service};
-use crate::snapshot::url::{self, Url};
+use crate::snapshot::url::{self, Scheme, Url};
 use crate::stats::ServiceStats;
 use crate::tls::upstream::UpstreamTls;
 
@@ -71,12 +71,12 @@ impl<'a> Known<'a> {
         let wrong = |error: String| format!("server {}: {error}", server.name);
         let (target, host_header) = match url::parse(&server.url).map_err(wrong)? {
             Url::Unix(path) => (Target::Unix(path), "localhost".to_owned()),
-            Url::Tcp { host, port, host_header, tls: is_tls } => {
-                let tls = is_tls.then(|| {
+            Url::Tcp { host, port, host_header, scheme } => {
+                let tls = (scheme == Scheme::Https).then(|| {
                     let name = ServerName::try_from(host.clone()).map_err(|error| wrong(format!("{host}: {error}")))?;
-                    Ok::<_, String>(ClientTls { config: Arc::clone(&tls.config), name })
+                    Ok::<_, String>(ClientTls { config: Arc::clone(&tls.config), http1: Arc::clone(&tls.http1), name })
                 });
-                (Target::Tcp { host, port, tls: tls.transpose()? }, host_header)
+                (Target::Tcp { host, port, tls: tls.transpose()?, h2c: scheme == Scheme::H2c }, host_header)
             }
         };
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
