@@ -62,6 +62,10 @@ demo: build #? start a whole cluster on this machine and show it at work (KEEP=1
 measure: build #? how long changes and failovers take here, and how much memory (docs/measurements.md)
 	$(BIN)/python scripts/measure
 
+.PHONY: measure-scale
+measure-scale: build #? how long a change takes with 10,000 frontends in Consul, and what it costs (docs/measurements.md)
+	$(BIN)/python scripts/measure-scale
+
 .PHONY: bench
 bench: build $(VENV)/.bench-dependencies #? the engine beside other proxies (ROUNDS=1 ONLY=http1,idle: a short turn)
 	$(CARGO) build --release --quiet $(LOAD)

@@ -75,7 +75,7 @@ class Cluster:
                 Route("/v1/members", self.become_member, methods=["POST"]),
                 Route("/v1/pulse", self.pulse),
                 Route("/v1/snapshots", self.snapshots),
-                Route("/v1/snapshots/{digest}", self.snapshot),
+                Route("/v1/snapshots/{name}", self.snapshot),
                 Route("/v1/report", self.report, methods=["POST"]),
             ],
             exception_handlers={TraefikeeError: on_error, 404: on_missing, 405: on_missing},
@@ -173,14 +173,20 @@ class Cluster:
         return lines(news())
 
     async def snapshot(self, request: Request) -> Response:
-        """``GET /v1/snapshots/<digest>``: a published snapshot, compressed (zlib)."""
+        """``GET /v1/snapshots/<name>?have=<name>``: the changes that make the published snapshot of one that is known.
+
+        Frames of :mod:`traefikee.compile.changes`. The first is a whole if ``have`` is not among what led to it.
+        """
         _, mirror, _, snapshots = self._ready()
         admit_only(request, Role.DATA)
         pointer = mirror.state.pointer
-        if pointer is None or pointer.snapshot != request.path_params["digest"]:
+        if pointer is None or pointer.name != request.path_params["name"]:
             raise UnreachableError("that snapshot is no longer the published one", kind="superseded")
-        content = await snapshots.read_compressed(pointer.snapshot, pointer.snapshot_parts)
-        return Response(content, media_type="application/zlib")
+        names = [link.name for link in pointer.snapshot]
+        have = request.query_params.get("have", "")
+        first = names.index(have) + 1 if have in names else 0
+        content = await snapshots.frames(pointer.snapshot[first:])
+        return Response(content, media_type="application/octet-stream")
 
     async def report(self, request: Request) -> Response:
         """``POST /v1/report``: a data node's sign of life, kept under a lease that this control node holds for it."""
@@ -211,7 +217,7 @@ def _announcement(seen: ClusterState) -> Mapping[str, Any]:
         "event": "cluster",
         "phase": seen.phase.value,
         "peers": list(seen.control_addresses),
-        "snapshot": pointer.snapshot if pointer else "",
+        "snapshot": pointer.name if pointer else "",
         "revision": pointer.revision if pointer else 0,
     }
 

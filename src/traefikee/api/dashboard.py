@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
@@ -76,10 +77,11 @@ class Dashboard:
         pointer = self._mirror.state.pointer
         if pointer is None or not pointer.runtime:
             return {}
-        if self._providers[0] != pointer.runtime:
-            document = await self._snapshots.read(pointer.runtime, pointer.runtime_parts)
-            content = {name: to_api(one) for name, one in Runtime.load(document).effective.items()}
-            self._providers = (pointer.runtime, content)
+        name = pointer.runtime[-1].name
+        if self._providers[0] != name:
+            read = await self._snapshots.read(pointer.runtime)
+            effective = (await asyncio.to_thread(Runtime.load, read.objects)).effective
+            self._providers = (name, {provider: to_api(one) for provider, one in effective.items()})
         return self._providers[1]
 
     async def providers(self, _request: Request) -> Response:

@@ -14,7 +14,7 @@ A decision loop reads one :class:`ClusterState`; it never goes back to the store
     /traefikee/state/config/current        n
     /traefikee/state/providers             {name: ProviderStatus}
     /traefikee/state/snapshot              Pointer to the published snapshot
-    /traefikee/blob/<digest>/<part>        its parts, not watched
+    /traefikee/blob/<digest>/<part>        the changes that it consists of, not watched
 """
 
 from __future__ import annotations
@@ -145,21 +145,40 @@ class ProviderStatus(_Stored):
     backends: int = 0
 
 
+class Link(_Stored):
+    """One change of a configuration, or a whole, where it lies in the store.
+
+    :ivar name: the name of the state that it makes (see :mod:`traefikee.compile.changes`).
+    :ivar blob: what names its parts.
+    :ivar size: bytes of all parts.
+    """
+
+    name: str
+    blob: str
+    parts: int
+    size: int
+
+
 class Pointer(_Stored):
-    """The published snapshot: where its parts lie, and what was left out of it."""
+    """The published snapshot: where its parts lie, and what was left out of it.
+
+    :ivar snapshot: a whole and the changes that make of it what is published, in order.
+    :ivar runtime: the same for the dynamic configurations that it was compiled from, by provider.
+    """
 
     revision: int
     config: int
     """The deployment that it was compiled from."""
-    snapshot: str
-    """Digest that names its parts (compressed JSON)."""
-    snapshot_parts: int
-    runtime: str
-    """The same for the dynamic configurations that it was compiled from, by provider."""
-    runtime_parts: int
+    snapshot: tuple[Link, ...] = ()
+    runtime: tuple[Link, ...] = ()
     errors: tuple[ObjectError, ...] = ()
     failure: str = ""
     """Why deployment ``config`` could not be compiled; the snapshot is then still the one before."""
+
+    @property
+    def name(self) -> str:
+        """The name of the published snapshot, or an empty text."""
+        return self.snapshot[-1].name if self.snapshot else ""
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar, cast
 
 from traefikee.compile import rules as compile_rules
 from traefikee.compile import snapshot as snap
 from traefikee.compile.servers import effective_weight, server_url
-from traefikee.compile.snapshot import localise
 from traefikee.config.certificate_checks import check_pair
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.durations import milliseconds
@@ -19,7 +19,9 @@ from traefikee.config.runtime import ObjectError, ObjectKind, Severity
 from traefikee.config.static import EntryPoint, LogLevel, StaticConfiguration
 from traefikee.rules import Matcher, Modifier, RuleError, parse_rule
 
-__all__ = ["STATIC", "Compiled", "PemPair", "compile_snapshot", "localise"]
+__all__ = ["STATIC", "Compiled", "Memory", "PemPair", "compile_snapshot"]
+
+T = TypeVar("T")
 
 _LEVELS: dict[LogLevel, str] = {
     "DEBUG": "debug",
@@ -60,6 +62,49 @@ class Compiled:
     effective: dict[str, DynamicConfiguration]
 
 
+class Memory:
+    """What became of each object when it was compiled last, so that what did not change is not compiled again.
+
+    It changes nothing but the time that a compilation takes. An object that comes out the same is the same object.
+    """
+
+    def __init__(self) -> None:
+        self._static: StaticConfiguration | None = None
+        self._known: dict[tuple[str, str, str], _Outcome] = {}
+        self._next: dict[tuple[str, str, str], _Outcome] = {}
+
+    def begin(self, static: StaticConfiguration) -> None:
+        """Begin a compilation; everything depends on the static configuration."""
+        if static is not self._static:
+            self._static, self._known = static, {}
+        self._next = {}
+
+    def end(self) -> None:
+        """Forget the objects that this compilation did not have."""
+        self._known = self._next
+
+    def recall(
+        self, key: tuple[str, str, str], inputs: tuple[object, ...], errors: list[ObjectError], work: Callable[[], T]
+    ) -> T:
+        """Return what ``work`` returns, and add the errors that it adds; both depend on nothing but the inputs."""
+        known = self._known.get(key)
+        if known is None or known.inputs != inputs:
+            before = len(errors)
+            result = work()
+            known = _Outcome(inputs, result, tuple(errors[before:]))
+        elif known.errors:
+            errors.extend(known.errors)
+        self._next[key] = known
+        return cast("T", known.result)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    inputs: tuple[object, ...]
+    result: object
+    errors: tuple[ObjectError, ...]
+
+
 def compile_snapshot(
     static: StaticConfiguration,
     dynamic: Mapping[str, DynamicConfiguration],
@@ -67,6 +112,7 @@ def compile_snapshot(
     revision: int,
     default_certificate: PemPair,
     rejected: Mapping[str, str] | None = None,
+    memory: Memory | None = None,
 ) -> Compiled:
     """Return the snapshot of a static configuration and of what the providers (by name) say.
 
@@ -77,9 +123,14 @@ def compile_snapshot(
     :param rejected: by ``<kind>:<id>`` as the engine reports problems (``route:consul/f1``, ``service:consul/b1``,
         ``certificate:<id>``), the engine's error for objects that it refused: they are left out too, and a refused
         service takes its frontends with it.
+    :param memory: of the compilations before this one.
     """
     generated = CertificatePair(chain_pem=default_certificate.chain_pem, key_pem=default_certificate.key_pem)
-    return _Compiler(static, revision, generated, rejected or {}).run(dynamic)
+    memory = memory or Memory()
+    memory.begin(static)
+    compiled = _Compiler(static, revision, generated, rejected or {}, memory).run(dynamic)
+    memory.end()
+    return compiled
 
 
 @dataclass
@@ -88,6 +139,7 @@ class _Compiler:
     revision: int
     generated: CertificatePair
     rejected: Mapping[str, str]
+    memory: Memory
     errors: list[ObjectError] = field(default_factory=list)
     routes: list[tuple[int, snap.Route]] = field(default_factory=list)
     """Routes with their exact priority; the snapshot's is a number of 64 bits."""
@@ -194,6 +246,15 @@ def _settings(static: StaticConfiguration) -> snap.Settings:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """What became of a frontend: its route with the exact priority, and what is in force."""
+
+    priority: int
+    route: snap.Route
+    effective: Frontend
+
+
 @dataclass
 class _Provider:
     """One provider's part of a compilation."""
@@ -205,15 +266,25 @@ class _Provider:
 
     def run(self) -> DynamicConfiguration:
         """Add everything that is valid to the compiler; return what is in force."""
+        recall, errors, refusal = self.compiler.memory.recall, self.compiler.errors, self.compiler.refusal
         for name in sorted(self.config.backends):
-            service = self._service(name, self.config.backends[name])
+            backend = self.config.backends[name]
+            inputs = (backend, refusal("service", f"{self.name}/{name}"))
+            key = (self.name, "backend", name)
+            service = recall(key, inputs, errors, partial(self._service, name, backend))
             if service is not None:
                 self.services[name] = service
         frontends = {}
         for name in sorted(self.config.frontends):
-            frontend = self._frontend(name, self.config.frontends[name])
-            if frontend is not None:
-                frontends[name] = frontend
+            frontend = self.config.frontends[name]
+            service = self._service_of(name, frontend)
+            frontend_inputs = (frontend, service, refusal("route", f"{self.name}/{name}"))
+            key = (self.name, "frontend", name)
+            served = recall(key, frontend_inputs, errors, partial(self._frontend, name, frontend, service))
+            if served is not None and service is not None:
+                self.compiler.routes.append((served.priority, served.route))
+                self.compiler.services[service.id] = service
+                frontends[name] = served.effective
         certificates = {}
         for name in sorted(self.config.tls):
             certificate = self._certificate(name, self.config.tls[name])
@@ -257,9 +328,8 @@ class _Provider:
             return None
         return snap.Service(id=identifier, servers=tuple(servers))
 
-    def _frontend(self, name: str, frontend: Frontend) -> Frontend | None:
+    def _frontend(self, name: str, frontend: Frontend, service: snap.Service | None) -> _Served | None:
         identifier = f"{self.name}/{name}"
-        service = self._service_of(name, frontend)
         entry_points = self._entry_points("frontend", name, frontend.entry_points)
         parts = self._rules(name, frontend)
         refusal = self.compiler.refusal("route", identifier)
@@ -280,9 +350,7 @@ class _Provider:
             service=service.id,
             pass_host_header=frontend.pass_host_header,
         )
-        self.compiler.routes.append((priority, route))
-        self.compiler.services[service.id] = service
-        return frontend.model_copy(update={"entry_points": entry_points})
+        return _Served(priority, route, frontend.model_copy(update={"entry_points": entry_points}))
 
     def _service_of(self, name: str, frontend: Frontend) -> snap.Service | None:
         backend = frontend.backend
@@ -327,7 +395,8 @@ class _Provider:
 
     def _certificate(self, name: str, certificate: TLSCertificate) -> TLSCertificate | None:
         pair = CertificatePair(chain_pem=certificate.cert_file, key_pem=certificate.key_file)
-        reason = check_pair(pair) or self.compiler.refusal("certificate", pair.id)
+        reason = self.compiler.memory.recall((self.name, "pair", name), (pair,), [], partial(check_pair, pair))
+        reason = reason or self.compiler.refusal("certificate", pair.id)
         if reason is not None:
             self._error("tls", name, "certificate", reason)
         names = self._entry_points("tls", name, certificate.entry_points)

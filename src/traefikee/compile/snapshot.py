@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field
 
-from traefikee.config.addresses import split_address
 from traefikee.config.model import Model
 
 FORMAT = 1
@@ -294,25 +293,3 @@ class Snapshot(Model):
         :raises ValueError: it is not a snapshot of this format. The text does not repeat the document's content.
         """
         return cls.model_validate_json(data)
-
-
-def localise(snapshot: Snapshot, server_name: str, bind: str | None) -> Snapshot:
-    """Return the snapshot as one node runs it.
-
-    :param server_name: the node's name, sent to servers as ``X-Forwarded-Server``.
-    :param bind: the IP address for entry points whose address has no host (``:80``), or None for every address.
-    """
-    entry_points = snapshot.entry_points
-    if bind:
-        entry_points = tuple(_bound(entry_point, bind) for entry_point in entry_points)
-    settings = snapshot.settings.model_copy(update={"server_name": server_name})
-    return snapshot.model_copy(update={"settings": settings, "entry_points": entry_points})
-
-
-def _bound(entry_point: EntryPoint, bind: str) -> EntryPoint:
-    host, port = split_address(entry_point.address)
-    if host:
-        return entry_point
-    bare = bind.removeprefix("[").removesuffix("]")
-    address = f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
-    return entry_point.model_copy(update={"address": address})

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from traefikee.errors import Source, TraefikeeError
 
+MOST_NAMES = 1000
+"""Number of known names among which a similar one is looked for: comparing takes long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -40,6 +43,8 @@ class ConfigurationError(TraefikeeError):
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that a misspelt one was most likely meant to be, ignoring case, or None."""
     by_folded = {candidate.lower(): candidate for candidate in known}
+    if len(by_folded) > MOST_NAMES:
+        return None
     near = difflib.get_close_matches(name.lower(), by_folded, n=1, cutoff=0.6)
     return by_folded[near[0]] if near else None
 

@@ -10,13 +10,10 @@ import contextlib
 import random
 import signal
 import socket
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from traefikee import __version__, log
 from traefikee.api import serving
@@ -27,11 +24,13 @@ from traefikee.cluster.messages import BEAT, DataReport
 from traefikee.cluster.peers import Peer
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import Counters, Phase, Report
-from traefikee.compile.snapshot import Snapshot, localise
+from traefikee.compile import changes
+from traefikee.compile.changes import State
 from traefikee.errors import ClusterAbortedError, TraefikeeError, UnreachableError
 from traefikee.node import engine as engines
 from traefikee.node.data_engine import DataEngine
-from traefikee.node.engine import SnapshotRefusedError
+from traefikee.node.engine import OtherBaseError, SnapshotRefusedError
+from traefikee.node.journal import Journal
 from traefikee.node.lifecycle import Newcomer, stop_on_signals, until
 from traefikee.node.statedir import Identity, StateDir, need_no_identity
 
@@ -40,18 +39,8 @@ LONGEST_PAUSE = 2.0
 COUNTERS_EVERY = 5.0
 """Seconds between two readings of the engine's counters for the report: each costs a write in the store."""
 RETRY_REFUSED = 3.0
-SAVED = "snapshot.json"
 
 _log = log.get("data")
-
-
-class SavedSnapshot(BaseModel):
-    """The last snapshot that was applied, as it lies in the state directory."""
-
-    model_config = ConfigDict(frozen=True)
-
-    digest: str
-    snapshot: Snapshot
 
 
 @dataclass(frozen=True)
@@ -77,11 +66,18 @@ class DataNode:
         self._remembered = statedir.load_peers()
         self._peers = list(dict.fromkeys([*self._remembered, *peers]))
         self._engine = DataEngine(statedir, options.log_format)
-        self._saved: SavedSnapshot | None = None
+        self._journal = Journal(statedir)
+        self._heard = State()
+        """The last that a control node has sent."""
+        self._in_engine: State | None = None
+        """What this agent has put into the engine that runs."""
+        self._good = State()
+        """The last that was in force: for an engine that starts again."""
         self._applied: int | None = None
         self._refused: tuple[int, str] | None = None
-        self._refused_digest = ""
-        self._to_retry: SavedSnapshot | None = None
+        self._to_retry: State | None = None
+        self._unreadable = ""
+        """The name of a snapshot that came and could not be read."""
         self._counters = Counters()
         self._connection: Peer | None = None
         self._changed = asyncio.Event()
@@ -94,7 +90,7 @@ class DataNode:
         :raises TraefikeeError: if the engine cannot be started or the cluster was given up.
         """
         await self._engine.find_or_start()
-        self._load()
+        self._heard = self._good = await asyncio.to_thread(self._journal.load)
         await self._apply_saved()
         api = DataAPI(self._identity, self._engine.client)
         work = [
@@ -123,43 +119,48 @@ class DataNode:
 
     # --- snapshots ---
 
-    def _load(self) -> None:
-        try:
-            content = self._statedir.read(SAVED)
-            if content is not None:
-                self._saved = SavedSnapshot.model_validate_json(content)
-        except (OSError, ValidationError) as error:
-            _log.error(
-                "the saved snapshot cannot be read; a control node has to send it again",
-                reason=str(error).splitlines()[0],
-            )
-
     async def _apply_saved(self) -> None:
-        if self._saved is None:
+        if not self._good.name:
             return
-        await self._apply(self._saved)
+        async with self._applying:
+            self._in_engine = None
+            await self._apply(self._good)
         if self._applied is not None:
             _log.info("serving the saved snapshot", revision=self._applied)
 
-    async def _apply(self, wanted: SavedSnapshot) -> bool:
+    async def _apply(self, wanted: State) -> bool:
         """Put a snapshot in force; a refusal is kept for the report, and the one before stays."""
-        local = localise(wanted.snapshot, self._identity.name, self._options.bind)
-        revision = wanted.snapshot.revision
         try:
-            await self._engine.apply(await asyncio.to_thread(local.to_json))
-        except SnapshotRefusedError as error:
+            await self._tell_engine(wanted)
+        except (SnapshotRefusedError, ValueError) as error:
+            reason = error.cause if isinstance(error, TraefikeeError) else str(error)
             self._to_retry = wanted
-            if self._refused != (revision, error.cause):
-                self._refuse(revision, wanted.digest, error.cause)
+            if self._refused != (wanted.revision, reason):
+                self._refuse(wanted.revision, reason)
             return False
-        self._applied = revision
-        if self._refused is not None and revision >= self._refused[0]:
-            self._refused, self._refused_digest, self._to_retry = None, "", None
+        self._in_engine = self._good = wanted
+        self._applied = wanted.revision
+        if self._refused is not None and wanted.revision >= self._refused[0]:
+            self._refused, self._to_retry = None, None
         self._changed.set()
         return True
 
-    def _refuse(self, revision: int, digest: str, reason: str) -> None:
-        self._refused, self._refused_digest = (revision, reason), digest
+    async def _tell_engine(self, wanted: State) -> None:
+        """Tell the engine what changed since what this agent told it last, or else everything."""
+        local = changes.localised(wanted.objects, self._identity.name, self._options.bind)
+        before = self._in_engine
+        if before is not None:
+            change = await asyncio.to_thread(changes.difference, before.objects, wanted.objects)
+            try:
+                await self._engine.client.change(changes.engine_change(before, wanted, change, local))
+            except OtherBaseError as error:
+                _log.info("the engine has another snapshot than it was told; it is told everything", reason=str(error))
+            else:
+                return
+        await self._engine.apply(await asyncio.to_thread(changes.engine_snapshot, wanted, local))
+
+    def _refuse(self, revision: int, reason: str) -> None:
+        self._refused = (revision, reason)
         _log.error("a snapshot is refused; the one before stays", revision=revision, reason=reason)
         self._changed.set()
 
@@ -205,28 +206,36 @@ class DataNode:
         if peers and peers != self._remembered:
             self._remembered = peers
             self._remember(lambda: self._statedir.save_peers(peers))
-        digest = str(event.get("snapshot", ""))
-        current = self._saved.digest if self._saved is not None and self._applied is not None else ""
-        if not digest or digest in (current, self._refused_digest):
+        name = str(event.get("snapshot", ""))
+        if not name or name in (self._heard.name, self._unreadable):
             return
-        compressed = await peer.fetch(f"/v1/snapshots/{digest}")
-        try:
-            document = await asyncio.to_thread(zlib.decompress, compressed)
-            wanted = SavedSnapshot(digest=digest, snapshot=await asyncio.to_thread(Snapshot.from_json, document))
-        except (zlib.error, ValidationError) as error:
-            reason = f"it cannot be read; is this node of another version? ({str(error).splitlines()[0]})"
-            self._refuse(int(event.get("revision", 0)), digest, reason)
+        known = self._heard
+        while True:
+            frames, _ = changes.split(await peer.fetch(f"/v1/snapshots/{name}?have={known.name}"))
+            try:
+                self._heard = await asyncio.to_thread(changes.follow, known, frames)
+            except ValueError as error:
+                if known.name:
+                    known = State()
+                    continue
+                self._unreadable = name
+                reason = f"it cannot be read; is this node of another version? ({error})"
+                self._refuse(int(event.get("revision", 0)), reason)
+                return
+            await self._apply_and_save(self._heard, frames)
             return
-        await self._apply_and_save(wanted)
 
-    async def _apply_and_save(self, wanted: SavedSnapshot) -> None:
+    async def _apply_and_save(self, wanted: State, frames: Sequence[bytes] = ()) -> None:
         async with self._applying:
+            self._journal.hear(frames)
             if not await self._apply(wanted):
                 return
-            self._saved = wanted
-            _log.info("snapshot applied", revision=wanted.snapshot.revision, routes=len(wanted.snapshot.routes))
-            content = await asyncio.to_thread(wanted.model_dump_json)
-            self._remember(lambda: self._statedir.write(SAVED, content.encode()))
+            routes = sum(key.startswith("route/") for key in wanted.objects)
+            _log.info("snapshot applied", revision=wanted.revision, routes=routes)
+            try:
+                await asyncio.to_thread(self._journal.save, wanted)
+            except TraefikeeError as error:
+                _log.error("a restart would begin with an older state", reason=str(error))
 
     async def _retry_refused(self) -> None:
         """Try a snapshot that the engine refused again and again: a port that was in use may be free by now."""

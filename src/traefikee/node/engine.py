@@ -45,6 +45,10 @@ class SnapshotRefusedError(TraefikeeError):
         self.problems = problems
 
 
+class OtherBaseError(TraefikeeError):
+    """The engine has another snapshot in force than the one that a change is for, or none, or takes no changes."""
+
+
 class Engine:
     """A client of one engine's control socket.
 
@@ -78,6 +82,20 @@ class Engine:
         if answer.status_code != httpx.codes.OK:
             content = _content(answer)
             raise SnapshotRefusedError(str(content.get("error", answer.text)), _problems(content))
+
+    async def change(self, change: bytes) -> None:
+        """Put in force what a change makes of the snapshot in force.
+
+        :raises OtherBaseError: if it does not fit to that: the engine has to be told everything.
+        :raises SnapshotRefusedError: if the engine will not have it.
+        """
+        answer = await self._send("PATCH", "/snapshot", change)
+        if answer.status_code != httpx.codes.OK:
+            content = _content(answer)
+            words = str(content.get("error", answer.text))
+            if answer.status_code in (httpx.codes.CONFLICT, httpx.codes.BAD_REQUEST):
+                raise OtherBaseError(words, kind="snapshot")
+            raise SnapshotRefusedError(words, _problems(content))
 
     async def check(self, snapshot: bytes) -> tuple[Problem, ...]:
         """Return what the engine would refuse of a snapshot, but for the binding of listeners.

@@ -1,24 +1,37 @@
-"""The published snapshot in the store: its parts first, the pointer to them last and in one transaction."""
+"""Published configurations in the store: a whole, the changes since, and a pointer written with the last of them.
+
+A change costs what it holds, not what it changes. When the changes have become many, or large beside the whole, a new
+whole takes their place; nobody who knows the state has to read it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
-import zlib
-from typing import Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from traefikee.cluster import state
-from traefikee.cluster.state import Pointer
+from traefikee.cluster.state import Link, Pointer
 from traefikee.cluster.store import REQUEST_TIMEOUT, Compare, Delete, Put, Store
-from traefikee.config.dynamic import DynamicConfiguration
+from traefikee.compile import changes
+from traefikee.compile.changes import Change, Header, State
+from traefikee.compile.snapshot import EntryPoint, Snapshot
+from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, TLSCertificate
+from traefikee.config.model import Model
 from traefikee.errors import TraefikeeError, UnreachableError
 
 PART_BYTES = 512 * 1024
 """Bytes of one part: well below etcd's request limit of 1.5 MiB."""
-COMPRESSION = 1
+MOST_LINKS = 100
+LEAST_WHOLE = 64 * 1024
+"""Bytes of changes that are never too many, however small the whole is."""
+
+Objects: TypeAlias = Mapping[str, Model | bytes]
+"""Objects by key: as they were compiled, or as texts that were read."""
 
 
 class DeposedError(TraefikeeError):
@@ -28,16 +41,144 @@ class DeposedError(TraefikeeError):
         super().__init__("another node leads the cluster by now", kind="deposed", retriable=True)
 
 
-def pack(document: bytes) -> tuple[str, list[bytes]]:
-    """Compress a document and cut it into parts; returns the digest that names it (SHA-256, hexadecimal) and them."""
-    compressed = zlib.compress(document, COMPRESSION)
-    parts = [compressed[start : start + PART_BYTES] for start in range(0, len(compressed), PART_BYTES)]
-    return hashlib.sha256(document).hexdigest(), parts
+def text(item: Model | bytes) -> bytes:
+    """Return an object's text; equal objects have equal texts."""
+    return item if isinstance(item, bytes) else item.model_dump_json(by_alias=True).encode()
 
 
-def part_key(digest: str, part: int) -> str:
+def difference(before: Objects, after: Objects) -> Change:
+    """Return what makes ``after`` of ``before``. The same object is not looked at."""
+    put = {}
+    known = 0
+    for key, item in after.items():
+        old = before.get(key)
+        known += old is not None
+        if old is not item:
+            now = text(item)
+            if old is None or text(old) != now:
+                put[key] = now
+    gone = len(before) > known
+    return Change(put, tuple(key for key in before if key not in after) if gone else ())
+
+
+_ENTRY_POINTS = TypeAdapter(tuple[EntryPoint, ...])
+
+
+def snapshot_objects(snapshot: Snapshot) -> Objects:
+    """Return the objects of a snapshot."""
+    objects: dict[str, Model | bytes] = {
+        changes.SETTINGS: text(snapshot.settings),
+        changes.ENTRY_POINTS: _ENTRY_POINTS.dump_json(snapshot.entry_points),
+    }
+    for prefix, name in changes.KINDS.items():
+        objects.update({prefix + item.id: item for item in getattr(snapshot, name)})
+    return objects
+
+
+_GROUPS: dict[str, Any] = {"frontends": Frontend, "backends": Backend, "tls": TLSCertificate}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The dynamic configurations behind a snapshot, by provider.
+
+    :ivar heard: what the providers said: the next leader begins with it.
+    :ivar effective: what of it is in force: what the API shows. Without certificates.
+    """
+
+    heard: dict[str, DynamicConfiguration]
+    effective: dict[str, DynamicConfiguration]
+
+    def objects(self) -> Objects:
+        """Return the objects that it consists of."""
+        objects: dict[str, Model | bytes] = {}
+        for part, providers in (("heard", self.heard), ("effective", self.effective)):
+            for provider, configuration in providers.items():
+                # A provider that has said something is known even if that was nothing.
+                objects[f"{part}/{provider}"] = b"{}"
+                for group in _GROUPS:
+                    prefix = f"{part}/{provider}/{group}/"
+                    objects.update({prefix + name: item for name, item in getattr(configuration, group).items()})
+        return objects
+
+    @classmethod
+    def load(cls, objects: changes.Texts) -> Self:
+        """Undo :meth:`objects`.
+
+        :raises UnreachableError: if another version of this program wrote something that cannot be read.
+        """
+        found: dict[str, dict[str, dict[str, dict[str, Model]]]] = {"heard": {}, "effective": {}}
+        try:
+            for key, item in objects.items():
+                part, provider, *rest = key.split("/", 3)
+                groups = found[part].setdefault(provider, {group: {} for group in _GROUPS})
+                if rest:
+                    groups[rest[0]][rest[1]] = _GROUPS[rest[0]].model_validate_json(item)
+        except (KeyError, IndexError, ValueError) as error:
+            first = error.errors(include_input=False)[0]["msg"] if isinstance(error, ValidationError) else repr(error)
+            raise UnreachableError(f"the stored dynamic configuration cannot be read: {first}", kind="store") from error
+        return cls(
+            **{
+                part: {name: DynamicConfiguration.model_validate(groups) for name, groups in providers.items()}
+                for part, providers in found.items()
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A change that is about to be published.
+
+    :ivar links: the chain with it.
+    :ivar frame: its packed form, or nothing if there is no change.
+    """
+
+    links: tuple[Link, ...]
+    frame: bytes = b""
+
+
+def draft(links: Sequence[Link], before: Objects, after: Objects, revision: int, *, new: bool) -> Draft:
+    """Return the change that makes ``after`` of what a chain holds, packed.
+
+    :param new: the state gets a new name even if nothing changed.
+    """
+    change = difference(before, after) if links else Change({key: text(item) for key, item in after.items()})
+    if links and not change and not new:
+        return Draft(tuple(links))
+    base = links[-1].name if links else ""
+    name = changes.name_of(base, revision, change)
+    frame = changes.pack(Header(base=base, name=name, revision=revision), change)
+    return Draft((*links, _link(name, frame)), frame)
+
+
+def whole(name: str, objects: Objects, revision: int) -> Draft:
+    """Return a state as a chain of a single link."""
+    change = Change({key: text(item) for key, item in objects.items()})
+    frame = changes.pack(Header(base="", name=name, revision=revision), change)
+    return Draft((_link(name, frame),), frame)
+
+
+def _link(name: str, frame: bytes) -> Link:
+    return Link(name=name, blob=_blob(frame), parts=len(_cut(frame)), size=len(frame))
+
+
+def _blob(frame: bytes) -> str:
+    return hashlib.sha256(frame).hexdigest()
+
+
+def _cut(frame: bytes) -> list[bytes]:
+    return [frame[start : start + PART_BYTES] for start in range(0, len(frame), PART_BYTES)]
+
+
+def is_long(links: Sequence[Link]) -> bool:
+    """Tell whether a new whole would be better than these changes."""
+    later = sum(link.size for link in links[1:])
+    return len(links) > MOST_LINKS or later > max(LEAST_WHOLE, links[0].size if links else 0)
+
+
+def part_key(blob: str, part: int) -> str:
     """Return the key of one part."""
-    return f"{state.BLOBS}{digest}/{part:06}"
+    return f"{state.BLOBS}{blob}/{part:06}"
 
 
 class SnapshotStore:
@@ -45,89 +186,65 @@ class SnapshotStore:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._cached: tuple[str, bytes] = ("", b"")
 
-    async def write(self, document: bytes, fence: Compare) -> tuple[str, int]:
-        """Store a document's parts (once: equal documents share them); returns its digest and their number.
+    async def pointer(self) -> Pointer | None:
+        """Return the pointer as it is now, or None where there is none that can be read."""
+        found = await self._store.get(state.SNAPSHOT)
+        try:
+            return None if found is None else Pointer.model_validate_json(found.value)
+        except ValidationError:
+            return None
+
+    async def publish(self, pointer: Pointer, before: Pointer | None, frames: Sequence[bytes], fence: Compare) -> None:
+        """Store changes and point to them; remove parts that neither this pointer nor the one before needs any more.
 
         :raises DeposedError: if the fence no longer holds.
         """
-        # Compression is the one long computation of the agent: off the event loop with it.
-        digest, parts = await asyncio.to_thread(pack, document)
-        if await self._store.get(part_key(digest, len(parts) - 1)) is None:
-            for number, part in enumerate(parts):
-                put = Put(part_key(digest, number), part)
+        together = []
+        for frame in frames:
+            puts = [Put(part_key(_blob(frame), number), part) for number, part in enumerate(_cut(frame))]
+            if len(frame) < PART_BYTES // 2:
+                together += puts
+                continue
+            for put in puts:
                 if await self._store.transact([fence], [put], patience=REQUEST_TIMEOUT) is None:
                     raise DeposedError
-        return digest, len(parts)
-
-    async def publish(self, pointer: Pointer, before: Pointer | None, fence: Compare) -> None:
-        """Point to a snapshot, and remove the parts that neither it nor the one before needs any more.
-
-        :raises DeposedError: if the fence no longer holds.
-        """
-        if await self._store.transact([fence], [Put(state.SNAPSHOT, pointer.stored())]) is None:
+        if await self._store.transact([fence], [*together, Put(state.SNAPSHOT, pointer.stored())]) is None:
             raise DeposedError
-        needed = {pointer.snapshot, pointer.runtime}
-        if before is not None:
-            needed |= {before.snapshot, before.runtime}
+        if all(len(chain) > 1 for chain in (pointer.snapshot, pointer.runtime)):
+            return
+        needed = _blobs(pointer) | (_blobs(before) if before is not None else set())
         _, found = await self._store.list_keys(state.BLOBS)
-        stale = {key.removeprefix(state.BLOBS).partition("/")[0] for key in found} - needed
-        for digest in stale:
-            await self._store.transact([fence], [Delete(f"{state.BLOBS}{digest}/", prefix=True)])
+        for blob in {key.removeprefix(state.BLOBS).partition("/")[0] for key in found} - needed:
+            await self._store.transact([fence], [Delete(f"{state.BLOBS}{blob}/", prefix=True)])
 
-    async def read(self, digest: str, parts: int) -> bytes:
-        """Return a document as it was written.
+    async def frames(self, links: Sequence[Link]) -> bytes:
+        """Return the packed changes of some links.
 
-        :raises UnreachableError: if it is not (no longer) there whole.
+        :raises UnreachableError: if one is not (no longer) there whole.
         """
-        if self._cached[0] == digest:
-            return self._cached[1]
-        compressed = await self.read_compressed(digest, parts)
-        try:
-            document = await asyncio.to_thread(zlib.decompress, compressed)
-        except zlib.error as error:
-            raise UnreachableError(f"the stored document {digest[:12]} is damaged: {error}", kind="store") from error
-        self._cached = (digest, document)
-        return document
-
-    async def read_compressed(self, digest: str, parts: int) -> bytes:
-        """Return a document's compressed form (zlib)."""
         found = []
-        for number in range(parts):
-            part = await self._store.get(part_key(digest, number))
-            if part is None:
-                raise UnreachableError(
-                    f"part {number + 1} of {parts} of the document {digest[:12]} is gone", kind="superseded"
-                )
-            found.append(part.value)
+        for link in links:
+            for number in range(link.parts):
+                part = await self._store.get(part_key(link.blob, number))
+                if part is None:
+                    raise UnreachableError(
+                        f"part {number + 1} of the change {link.name[:12]} is gone", kind="superseded"
+                    )
+                found.append(part.value)
         return b"".join(found)
 
+    async def read(self, links: Sequence[Link]) -> State:
+        """Return the state that a chain makes.
 
-class Runtime(BaseModel):
-    """The dynamic configurations behind a snapshot, by provider.
-
-    :ivar heard: what the providers said: the next leader begins with it.
-    :ivar effective: what of it is in force: what the API shows. Without certificates.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    heard: dict[str, DynamicConfiguration]
-    effective: dict[str, DynamicConfiguration]
-
-    def stored(self) -> bytes:
-        """Return the form that the store keeps (JSON, the same for equal content)."""
-        return json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True).encode()
-
-    @classmethod
-    def load(cls, document: bytes) -> Self:
-        """Undo :meth:`stored`.
-
-        :raises UnreachableError: if another version of this program wrote something that cannot be read.
+        :raises UnreachableError: if it is not (no longer) there whole, or damaged.
         """
+        frames, _ = changes.split(await self.frames(links))
         try:
-            return cls.model_validate_json(document)
-        except ValidationError as error:
-            first = error.errors(include_input=False)[0]["msg"]
-            raise UnreachableError(f"the stored dynamic configuration cannot be read: {first}", kind="store") from error
+            return await asyncio.to_thread(changes.follow, State(), frames)
+        except ValueError as error:
+            raise UnreachableError(f"what is stored cannot be read: {error}", kind="store") from error
+
+
+def _blobs(pointer: Pointer) -> set[str]:
+    return {link.blob for link in (*pointer.snapshot, *pointer.runtime)}

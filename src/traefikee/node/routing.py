@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from traefikee import log
 from traefikee.cluster import state
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import Deployment, Pointer, ProviderStatus, Secrets
 from traefikee.cluster.store import Compare, Put, Store
-from traefikee.compile.compiler import Compiled, compile_snapshot
+from traefikee.compile import changes
+from traefikee.compile.compiler import Compiled, Memory, compile_snapshot
+from traefikee.compile.snapshot import Snapshot
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.dynamic import DynamicConfiguration
 from traefikee.errors import TraefikeeError, UnreachableError
 from traefikee.node.engine import Engine, Problem
-from traefikee.node.publishing import DeposedError, Runtime, SnapshotStore
+from traefikee.node.publishing import (
+    DeposedError,
+    Objects,
+    Runtime,
+    SnapshotStore,
+    draft,
+    is_long,
+    snapshot_objects,
+    text,
+    whole,
+)
 from traefikee.node.retry import PAUSE, insist
 from traefikee.providers.base import Emitted, Failed, Provider
 from traefikee.providers.consul import ConsulProvider
@@ -41,6 +53,18 @@ def make_providers(deployment: Deployment) -> list[Provider]:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+_NOTHING = Pointer(revision=0, config=0)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was published last: the pointer, and the objects that its links make."""
+
+    pointer: Pointer = _NOTHING
+    snapshot: Objects = field(default_factory=dict)
+    runtime: Objects = field(default_factory=dict)
 
 
 class Routing:
@@ -67,6 +91,12 @@ class Routing:
         self._statuses: dict[str, ProviderStatus] = {}
         self._heard: set[str] = set()
         self._news = asyncio.Event()
+        self._memory = Memory()
+        self._passed: Objects = {}
+        """What the engine's check has found to be right."""
+        self._published = Published()
+        self._attempted: Published | None = None
+        """What may have been published, or not."""
 
     async def run(self) -> None:
         """Publish what the providers say, at most once per ``providersThrottleDuration``.
@@ -84,15 +114,18 @@ class Routing:
 
     async def _seed(self, names: set[str]) -> None:
         """Begin with what the leader before had last heard, so that a provider that is away loses nothing."""
-        pointer = self._mirror.state.pointer
-        if pointer is None or not pointer.runtime:
+        pointer = await insist(self._snapshots.pointer)
+        if pointer is None:
             return
+        self._published = Published(pointer.model_copy(update={"snapshot": (), "runtime": ()}))
         try:
-            document = await self._snapshots.read(pointer.runtime, pointer.runtime_parts)
-            known = Runtime.load(document).heard
+            snapshot = await self._snapshots.read(pointer.snapshot)
+            runtime = await self._snapshots.read(pointer.runtime)
+            known = Runtime.load(runtime.objects).heard
         except UnreachableError as error:
             _log.warning("the last configuration of the providers cannot be read", reason=str(error))
             return
+        self._published = Published(pointer, snapshot.objects, runtime.objects)
         errors = {name: tuple(one for one in pointer.errors if one.provider == name) for name in known}
         self._emitted = {name: Emitted(known[name], errors[name]) for name in known if name in names}
 
@@ -142,49 +175,71 @@ class Routing:
             await asyncio.sleep(max(0.0, gap - (time.monotonic() - started)))
 
     async def _publish(self) -> None:
-        before = self._mirror.state.pointer
+        before = await self._last()
         statuses = dict(self._statuses)
         emitted = dict(self._emitted)
+        pointer = before.pointer
         try:
-            compiled = await self._compile(emitted, before.revision if before else 0)
+            compiled = await self._compile(emitted, pointer.revision)
         except UnreachableError:
             raise
         except TraefikeeError as error:
             await self._publish_failure(before, str(error))
             return
-        document = await asyncio.to_thread(compiled.snapshot.to_json)
-        revision = before.revision if before else 0
+        effective = {name: one.model_copy(update={"tls": {}}) for name, one in compiled.effective.items()}
+        runtime = Runtime({name: one.configuration for name, one in emitted.items()}, effective)
         # A new deployment gets a new revision even for the same content: who refused that before is to try it again.
-        deployed = before is None or before.config != self._deployment.number
-        if deployed or before is None or hashlib.sha256(document).hexdigest() != before.snapshot:
-            revision += 1
-            document = await asyncio.to_thread(compiled.snapshot.model_copy(update={"revision": revision}).to_json)
-        digest, parts = await self._snapshots.write(document, self._fence)
-        runtime = Runtime(
-            heard={name: one.configuration for name, one in emitted.items()},
-            effective={name: one.model_copy(update={"tls": {}}) for name, one in compiled.effective.items()},
-        )
-        runtime_digest, runtime_parts = await self._snapshots.write(runtime.stored(), self._fence)
+        deployed = pointer.config != self._deployment.number
+        after, frames = await asyncio.to_thread(self._draft, before, compiled.snapshot, runtime, deployed)
         errors = tuple(one for provider in emitted.values() for one in provider.errors) + compiled.errors
-        pointer = Pointer(
-            revision=revision,
-            config=self._deployment.number,
-            snapshot=digest,
-            snapshot_parts=parts,
-            runtime=runtime_digest,
-            runtime_parts=runtime_parts,
-            errors=errors,
-        )
+        after = replace(after, pointer=after.pointer.model_copy(update={"errors": errors, "failure": ""}))
         await self._put_statuses(statuses)
-        if pointer != before:
-            await self._snapshots.publish(pointer, before, self._fence)
+        if after.pointer != pointer:
+            await self._point(before, after, frames)
             _log.info(
                 "snapshot published",
-                revision=revision,
+                revision=after.pointer.revision,
                 routes=len(compiled.snapshot.routes),
                 left_out=len(errors),
-                bytes=len(document),
+                bytes=sum(map(len, frames)),
             )
+        await self._shorten(after)
+
+    def _draft(
+        self, before: Published, snapshot: Snapshot, runtime: Runtime, deployed: bool
+    ) -> tuple[Published, list[bytes]]:
+        """Return what is to be published, and the changes that are new in it."""
+        revision = before.pointer.revision
+        objects, runtime_objects = snapshot_objects(snapshot), runtime.objects()
+        one = draft(before.pointer.snapshot, before.snapshot, objects, revision + 1, new=deployed)
+        two = draft(before.pointer.runtime, before.runtime, runtime_objects, revision + 1, new=False)
+        pointer = Pointer(
+            revision=revision + bool(one.frame), config=self._deployment.number, snapshot=one.links, runtime=two.links
+        )
+        return Published(pointer, objects, runtime_objects), [frame for frame in (one.frame, two.frame) if frame]
+
+    async def _shorten(self, published: Published) -> None:
+        """Put wholes in the place of many changes: what is published stays the same."""
+        pointer = published.pointer
+        if not is_long(pointer.snapshot) and not is_long(pointer.runtime):
+            return
+        one = await asyncio.to_thread(whole, pointer.name, published.snapshot, pointer.revision)
+        two = await asyncio.to_thread(whole, pointer.runtime[-1].name, published.runtime, pointer.revision)
+        shorter = pointer.model_copy(update={"snapshot": one.links, "runtime": two.links})
+        await self._point(published, replace(published, pointer=shorter), [one.frame, two.frame])
+
+    async def _point(self, before: Published, after: Published, frames: list[bytes]) -> None:
+        self._attempted = after
+        await self._snapshots.publish(after.pointer, before.pointer, frames, self._fence)
+        self._published, self._attempted = after, None
+
+    async def _last(self) -> Published:
+        """Return what was published last; the store says it where the outcome of a write is not known."""
+        if self._attempted is not None:
+            if await self._snapshots.pointer() == self._attempted.pointer:
+                self._published = self._attempted
+            self._attempted = None
+        return self._published
 
     async def _put_statuses(self, statuses: dict[str, ProviderStatus]) -> None:
         if statuses != dict(self._mirror.state.providers):
@@ -210,19 +265,37 @@ class Routing:
                 revision=revision,
                 default_certificate=pair,
                 rejected=dict(rejected),
+                memory=self._memory,
             )
-            problems = await self._engine.check(await asyncio.to_thread(compiled.snapshot.to_json))
+            problems = await self._engine.check(await asyncio.to_thread(to_check, compiled.snapshot, self._passed))
             own = {f"{problem.kind}:{problem.id}": problem.error for problem in problems if problem.kind in OWN_KINDS}
             if not problems:
+                self._passed = snapshot_objects(compiled.snapshot)
                 return compiled
             if len(own) < len(problems) or own.keys() <= rejected.keys():
                 break
             rejected |= own
         raise TraefikeeError("; ".join(one.sentence() for one in problems), kind="snapshot")
 
-    async def _publish_failure(self, before: Pointer | None, failure: str) -> None:
+    async def _publish_failure(self, before: Published, failure: str) -> None:
         _log.error("the deployment cannot be compiled; the snapshot before stays", reason=failure)
-        blank = Pointer(revision=0, config=0, snapshot="", snapshot_parts=0, runtime="", runtime_parts=0)
-        pointer = (before or blank).model_copy(update={"config": self._deployment.number, "failure": failure})
-        if pointer != before:
-            await self._snapshots.publish(pointer, before, self._fence)
+        pointer = before.pointer.model_copy(update={"config": self._deployment.number, "failure": failure})
+        if pointer != before.pointer:
+            await self._point(before, replace(before, pointer=pointer), [])
+
+
+def to_check(snapshot: Snapshot, passed: Objects) -> bytes:
+    """Return as much of a snapshot as the engine has to check, if everything of ``passed`` is right."""
+    objects = snapshot_objects(snapshot)
+    if not passed or text(objects[changes.SETTINGS]) != text(passed[changes.SETTINGS]):
+        return snapshot.to_json()
+    new = {key for key, item in objects.items() if passed.get(key) is not item and passed.get(key) != item}
+    routes = tuple(route for route in snapshot.routes if f"route/{route.id}" in new)
+    named = {route.service for route in routes}
+    services = tuple(one for one in snapshot.services if one.id in named or f"service/{one.id}" in new)
+    update: dict[str, object] = {"routes": routes, "services": services}
+    if not any(key == changes.ENTRY_POINTS or key.startswith("certificate/") for key in new):
+        # A route's entry points have to be there; their certificates have not changed.
+        bare = tuple(one.model_copy(update={"tls": None}) for one in snapshot.entry_points)
+        update |= {"entry_points": bare, "certificates": ()}
+    return snapshot.model_copy(update=update).to_json()

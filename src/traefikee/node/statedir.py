@@ -5,7 +5,7 @@
     lock                held by the running agent
     identity.json       who this node is (see :class:`Identity`)
     peers.json          the control nodes' addresses, as last heard
-    snapshot.json       the last snapshot that a data node applied
+    snapshot            the last snapshot that a data node applied, and the changes since (see journal.py)
     etcd/               a control node's etcd: its data and its sockets
     run/                sockets between the agent and its engine
 """
@@ -196,7 +196,7 @@ class StateDir:
     def forget(self) -> None:
         """Forget the cluster altogether: identity, peers, snapshot and etcd's data."""
         self.wipe_store()
-        for name in ("identity.json", "peers.json", "snapshot.json"):
+        for name in ("identity.json", "peers.json", "snapshot"):
             (self.path / name).unlink(missing_ok=True)
 
 

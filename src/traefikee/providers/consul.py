@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import json
 import ssl
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -91,22 +91,20 @@ class ConsulProvider(Provider):
 
     async def _follow(self, client: httpx.AsyncClient, listener: Listener) -> None:
         """Read, emit, wait for a change; returns after the first read where nothing is to be watched."""
-        index = 0
         emitted: dict[str, bytes] | None = None
+        reading, aliased_reading = _Reading(), _Reading()
+        decoder = kv.Decoder(self._prefix, self.name)
         while True:
-            index, pairs = await self._read(client, self._prefix, index)
-            if emitted is not None:
-                await asyncio.sleep(SETTLE)
-                index, pairs = await self._read(client, self._prefix, 0)
+            index, pairs = await self._read(client, self._prefix, reading)
             alias = kv.alias_of(pairs, self._prefix)
             # An alias outside of what was just read needs a read of its own; only the prefix is watched (as in 1.7),
             # and since Consul watches string prefixes, `traefik` covers `traefik_configurations/1` too.
             if alias is not None and not alias.startswith(self._prefix):
-                _, aliased = await self._read(client, alias, 0)
+                _, aliased = await self._read(client, alias, aliased_reading)
                 pairs |= aliased
             if pairs != emitted:
                 emitted = pairs
-                decoded = kv.decode(pairs, self._prefix, self.name)
+                decoded = await asyncio.to_thread(decoder.decode, pairs)
                 unusable = [error.message for error in decoded.errors if error.kind == "provider"]
                 if unusable:
                     raise UnreachableError("; ".join(unusable))
@@ -114,31 +112,73 @@ class ConsulProvider(Provider):
                 listener(Emitted(configuration, decoded.errors + tuple(more), decoded.notes))
             if not self._options.watch:
                 return
+            await self._wait(client, index)
+            await asyncio.sleep(SETTLE)
 
-    async def _read(self, client: httpx.AsyncClient, prefix: str, index: int) -> tuple[int, dict[str, bytes]]:
-        """Return Consul's index and all keys below a prefix; with an index, waits for something newer."""
-        query, timeout = {"recurse": "true"}, client.timeout
-        if index:
-            query |= {"index": str(index), "wait": f"{WAIT}s"}
+    async def _wait(self, client: httpx.AsyncClient, index: int) -> None:
+        """Wait until something below the prefix is newer than an index, or for a while.
+
+        Asks for nothing but the names of the first level: the answer stays small whatever is below them.
+        """
+        query = {"keys": "true", "separator": "/"}
+        while True:
+            query |= {"index": str(index), "wait": f"{WAIT}s"} if index else {}
             # Consul adds up to a sixteenth of the wait, so that not all its clients come back at once.
             timeout = httpx.Timeout(WAIT * 17 / 16 + READ_TIMEOUT, connect=CONNECT_TIMEOUT)
+            new_index, _ = await self._ask(client, self._prefix, query, timeout)
+            if new_index != index or not index:
+                return
+
+    async def _read(self, client: httpx.AsyncClient, prefix: str, reading: _Reading) -> tuple[int, dict[str, bytes]]:
+        """Return Consul's index and all keys below a prefix. What is the same as before is the same object."""
+        index, content = await self._ask(client, prefix, {"recurse": "true"}, client.timeout)
+        return index, await asyncio.to_thread(reading.take, content, index)
+
+    async def _ask(
+        self, client: httpx.AsyncClient, prefix: str, query: dict[str, str], timeout: httpx.Timeout
+    ) -> tuple[int, bytes]:
+        """Return Consul's index and its answer (a JSON list)."""
         try:
-            answer = await client.get(f"/v1/kv/{quote(prefix)}", params=query, timeout=timeout)
+            # Compressing takes Consul longer than a local network takes for what it saves.
+            answer = await client.get(
+                f"/v1/kv/{quote(prefix)}", params=query, timeout=timeout, headers={"Accept-Encoding": "identity"}
+            )
         except httpx.HTTPError as error:
             raise UnreachableError(str(error) or type(error).__name__) from error
-        new_index = _index(answer.headers.get("X-Consul-Index", ""))
-        # Consul's documentation: an index that goes backwards means starting over, and 0 must not be sent.
-        if new_index < index:
-            new_index = 0
+        index = _index(answer.headers.get("X-Consul-Index", ""))
         if answer.status_code == httpx.codes.NOT_FOUND:
-            return max(new_index, 1), {}
+            return max(index, 1), b"[]"
         if answer.status_code != httpx.codes.OK:
             raise UnreachableError(f"answered {answer.status_code}: {answer.text.strip()[:200]}")
+        return index, answer.content
+
+
+class _Reading:
+    """What was read below a prefix: of a key that was not modified since, the value is kept."""
+
+    def __init__(self) -> None:
+        self._index = 0
+        self._known: dict[str, tuple[int, bytes]] = {}
+
+    def take(self, content: bytes, index: int) -> dict[str, bytes]:
+        """Return all pairs of an answer.
+
+        :raises UnreachableError: if it cannot be read.
+        """
+        # Consul's documentation: an index that goes backwards means starting over.
+        known = self._known if index >= self._index else {}
+        now: dict[str, tuple[int, bytes]] = {}
         try:
-            content: Any = answer.json()
-            return new_index, {str(raw["Key"]): base64.b64decode(raw["Value"] or "") for raw in content}
+            for raw in json.loads(content):
+                key, modified = str(raw["Key"]), int(raw["ModifyIndex"])
+                old = known.get(key)
+                if old is None or old[0] != modified:
+                    old = (modified, base64.b64decode(raw["Value"] or ""))
+                now[key] = old
         except (ValueError, KeyError, TypeError, binascii.Error) as error:
             raise UnreachableError(f"its answer cannot be read: {error}") from error
+        self._index, self._known = index, now
+        return {key: value for key, (_, value) in now.items()}
 
 
 def _index(text: str) -> int:

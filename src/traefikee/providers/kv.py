@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from traefikee.config.build import parse_bool
 from traefikee.config.certificates import ReadFile, load_pem
@@ -29,6 +30,8 @@ from traefikee.providers.kv_keys import BACKEND, FRONTEND, TLS, Key
 _GROUPS = ("backends", "frontends", "tls")
 _STATIC = top_level_names() | {"leader", "storeconfig"}
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_Place: TypeAlias = tuple[str, str | None]
+"""Group and name of an object; no name: a key beside the objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +61,143 @@ def alias_of(pairs: Mapping[str, bytes], prefix: str) -> str | None:
 
 
 def decode(pairs: Mapping[str, bytes], prefix: str, provider: str) -> Decoded:
-    """Return the dynamic configuration that the pairs below a prefix hold, or below its alias.
+    """Return the dynamic configuration that the pairs below a prefix hold, or below its alias. See :class:`Decoder`."""
+    return Decoder(prefix, provider).decode(pairs)
 
-    Never raises for what the pairs hold. Keys outside of the prefix are not looked at; slashes around the prefix and
-    before a key do not count; empty values (directories) are passed over.
 
-    :param pairs: full keys and their values.
+class Decoder:
+    """Decodes the pairs below a prefix again and again: an object whose pairs are the same is the same object.
+
+    :param prefix: where the configuration is, unless a key there names another place.
     :param provider: the provider's name, for errors.
     """
-    notes: list[str] = []
-    try:
-        _alias_value(pairs, prefix).decode()
-    except UnicodeDecodeError:
-        text = "the value of its key alias is not UTF-8"
-        error = ObjectError(provider=provider, kind="provider", name="", path="alias", message=text)
-        return Decoded(DynamicConfiguration(), (error,))
-    alias = alias_of(pairs, prefix)
-    root = prefix.strip("/") if alias is None else alias
-    tree = _tree(pairs, root)
-    if alias is not None and not tree.children:
-        notes.append(f'the alias points to "{alias}", where there are no keys')
-    decoder = _Decoder(provider)
-    notes += _passed_over(tree)
-    configuration = decoder.run(tree)
-    return Decoded(configuration, tuple(decoder.errors), tuple(notes))
+
+    def __init__(self, prefix: str, provider: str) -> None:
+        self._prefix = prefix
+        self._provider = provider
+        self._root: str | None = None
+        self._pairs: Mapping[str, bytes] = {}
+        self._places: dict[str, _Place | None] = {}
+        self._keys: dict[_Place, set[str]] = {}
+        self._outcomes: dict[tuple[str, str], _Outcome] = {}
+        self._order: list[tuple[str, str]] | None = None
+        """The outcomes' keys sorted, as long as they are the same."""
+
+    def decode(self, pairs: Mapping[str, bytes]) -> Decoded:
+        """Return the dynamic configuration that the pairs hold.
+
+        Never raises for what the pairs hold. Keys outside of the prefix are not looked at; slashes around the prefix
+        and before a key do not count; empty values (directories) are passed over.
+
+        :param pairs: full keys and their values; not to be changed afterwards. It is quickest if a value that is the
+            same is the same object.
+        """
+        try:
+            _alias_value(pairs, self._prefix).decode()
+        except UnicodeDecodeError:
+            text = "the value of its key alias is not UTF-8"
+            error = ObjectError(provider=self._provider, kind="provider", name="", path="alias", message=text)
+            return Decoded(DynamicConfiguration(), (error,))
+        alias = alias_of(pairs, self._prefix)
+        root = self._prefix.strip("/") if alias is None else alias
+        if root != self._root:
+            self._root, self._pairs, self._places, self._keys, self._outcomes = root, {}, {}, {}, {}
+            self._order = None
+        self._take_over(pairs)
+        notes = []
+        if alias is not None and not self._keys:
+            notes.append(f'the alias points to "{alias}", where there are no keys')
+        beside = {key: pairs[key] for (_, name), keys in self._keys.items() if name is None for key in keys}
+        notes += _passed_over(_tree(beside, root))
+        return self._decoded(tuple(notes))
+
+    def _take_over(self, pairs: Mapping[str, bytes]) -> None:
+        """Decode the objects of which a pair is new, different or gone."""
+        before = self._pairs
+        touched = set()
+        for key, value in pairs.items():
+            old = before.get(key)
+            if old is value or (old is not None and old == value):
+                continue
+            place = self._place(key)
+            if place is not None:
+                touched.add(place)
+                if value:
+                    self._keys.setdefault(place, set()).add(key)
+                else:
+                    self._keys.get(place, set()).discard(key)
+        for key in before.keys() - pairs.keys():
+            place = self._places.pop(key, None)
+            if place is not None:
+                touched.add(place)
+                self._keys.get(place, set()).discard(key)
+        self._pairs = pairs
+        for place in touched:
+            group, name = place
+            keys = self._keys.get(place)
+            if not keys:
+                self._keys.pop(place, None)
+                self._outcomes.pop((group, name or ""), None)
+                self._order = None
+                continue
+            if name is not None:
+                tree = _tree({key: pairs[key] for key in keys}, self._root or "")
+                reader = _Reader(self._provider)
+                item = reader.read(group, name, tree.children[group].children[name])
+                if (group, name) not in self._outcomes:
+                    self._order = None
+                self._outcomes[group, name] = _Outcome(item, tuple(reader.errors))
+
+    def _place(self, key: str) -> _Place | None:
+        """Return the group and the name of the object that a key is part of; no name: it is beside the objects."""
+        if key not in self._places:
+            bare, start = key.lstrip("/"), f"{self._root}/" if self._root else ""
+            first, _, rest = bare[len(start) :].strip("/").partition("/")
+            name = rest.partition("/")[0] if rest and first in _GROUPS else None
+            self._places[key] = (first, name) if bare.startswith(start) else None
+        return self._places[key]
+
+    def _decoded(self, notes: tuple[str, ...]) -> Decoded:
+        """Put the objects together; a frontend needs its backend."""
+        found: dict[str, dict[str, Any]] = {group: {} for group in _GROUPS}
+        broken: set[str] = set()
+        errors: dict[str, list[ObjectError]] = {group: [] for group in _GROUPS}
+        if self._order is None:
+            self._order = sorted(self._outcomes)
+        for group, name in self._order:
+            outcome = self._outcomes[group, name]
+            errors[group] += outcome.errors
+            if outcome.item is not None:
+                found[group][name] = outcome.item
+            elif group == "backends":
+                broken.add(name)
+        for name, frontend in list(found["frontends"].items()):
+            if frontend.backend not in found["backends"]:
+                del found["frontends"][name]
+                message = _without_backend(frontend.backend, found["backends"], broken)
+                errors["frontends"].append(
+                    ObjectError(provider=self._provider, kind="frontend", name=name, path="backend", message=message)
+                )
+        if errors["frontends"]:
+            errors["frontends"].sort(key=lambda error: error.name)
+        configuration = DynamicConfiguration.model_validate(found)
+        return Decoded(configuration, tuple(error for group in _GROUPS for error in errors[group]), notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of one object: nothing if it has an error."""
+
+    item: Backend | Frontend | TLSCertificate | None
+    errors: tuple[ObjectError, ...]
+
+
+def _without_backend(name: str, backends: Mapping[str, Backend], broken: set[str]) -> str:
+    if not name:
+        return "it has no backend"
+    if name in broken:
+        return f'its backend "{name}" has an error'
+    return f'backend "{name}" is not defined{did_you_mean(name, backends)}'
 
 
 def load_certificates(
@@ -130,7 +246,7 @@ _NOTHING = _Node()
 
 def _alias_value(pairs: Mapping[str, bytes], prefix: str) -> bytes:
     wanted = f"{prefix.strip('/')}/alias".strip("/")
-    return next((value for key, value in pairs.items() if key.strip("/") == wanted), b"")
+    return next((pairs[key] for key in (wanted, f"/{wanted}", f"{wanted}/", f"/{wanted}/") if key in pairs), b"")
 
 
 def _tree(pairs: Mapping[str, bytes], root: str) -> _Node:
@@ -209,32 +325,22 @@ def _means_off(key: Key, value: bytes) -> bool:
     return key.kind == "int" and _INTEGER.fullmatch(text) is not None and int(text) == 0
 
 
-class _Decoder:
-    """One pass over one tree."""
+class _Reader:
+    """Reads one object."""
 
     def __init__(self, provider: str) -> None:
         self.provider = provider
         self.errors: list[ObjectError] = []
 
-    def run(self, tree: _Node) -> DynamicConfiguration:
-        backends: dict[str, Backend] = {}
-        frontends: dict[str, Frontend] = {}
-        certificates: dict[str, TLSCertificate] = {}
-        nodes = {group: tree.at(group).sorted() for group in _GROUPS}
-        for name, node in nodes["backends"]:
-            backend = self._backend(name, node)
-            if backend is not None:
-                backends[name] = backend
-        broken = {name for name, _ in nodes["backends"]} - backends.keys()
-        for name, node in nodes["frontends"]:
-            frontend = self._frontend(name, node, backends, broken)
-            if frontend is not None:
-                frontends[name] = frontend
-        for name, node in nodes["tls"]:
-            certificate = self._certificate(name, node)
-            if certificate is not None:
-                certificates[name] = certificate
-        return DynamicConfiguration(frontends=frontends, backends=backends, tls=certificates)
+    def read(self, group: str, name: str, node: _Node) -> Backend | Frontend | TLSCertificate | None:
+        """Return the object, or None if it has an error."""
+        match group:
+            case "backends":
+                return self._backend(name, node)
+            case "frontends":
+                return self._frontend(name, node)
+            case _:
+                return self._certificate(name, node)
 
     def _error(self, kind: ObjectKind, name: str, path: str, message: str, severity: Severity = "error") -> None:
         self.errors.append(
@@ -294,14 +400,13 @@ class _Decoder:
             return None
         return Backend(servers=servers, load_balancer=LoadBalancer(method="wrr"))
 
-    def _frontend(self, name: str, node: _Node, backends: Mapping[str, Backend], broken: set[str]) -> Frontend | None:
+    def _frontend(self, name: str, node: _Node) -> Frontend | None:
         if not self._known("frontend", name, node, FRONTEND):
             return None
         try:
-            backend = _text(node, "backend").strip()
             legacy = _boolean(node, "passHostHeader", default=True)
-            frontend = Frontend(
-                backend=backend,
+            return Frontend(
+                backend=_text(node, "backend").strip(),
                 entry_points=_list(node, "entrypoints"),
                 priority=_number(node, "priority", 0),
                 pass_host_header=_boolean(node, "passhostheader", default=legacy),
@@ -310,17 +415,6 @@ class _Decoder:
         except _BadValueError as error:
             self._error("frontend", name, error.path, str(error))
             return None
-        if not backend:
-            self._error("frontend", name, "backend", "it has no backend")
-        elif backend in broken:
-            self._error("frontend", name, "backend", f'its backend "{backend}" has an error')
-        elif backend not in backends:
-            self._error(
-                "frontend", name, "backend", f'backend "{backend}" is not defined{did_you_mean(backend, backends)}'
-            )
-        else:
-            return frontend
-        return None
 
     def _certificate(self, name: str, node: _Node) -> TLSCertificate | None:
         if not self._known("tls", name, node, TLS):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from traefikee.compile.compiler import Compiled, compile_snapshot
+from traefikee.compile.compiler import Compiled, Memory, compile_snapshot
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.dynamic import (
     Backend,
@@ -261,3 +261,50 @@ def test_nothing_at_all(rejected: dict[str, str]) -> None:
     assert result.errors == ()
     assert result.effective == {}
     assert result.snapshot.routes == ()
+
+
+SOME_FRONTENDS = st.sampled_from(
+    [
+        frontend(),
+        frontend("Host:b"),
+        frontend("Hots:a"),
+        frontend(backend="other"),
+        frontend(entry_points=("x", "http")),
+    ]
+)
+SOME_BACKENDS = st.sampled_from([GOOD_BACKEND, Backend(servers={"s": Server(url="nonsense")}), Backend()])
+SOME_CONFIGURATIONS = st.builds(
+    DynamicConfiguration,
+    frontends=st.dictionaries(st.sampled_from("fgh"), SOME_FRONTENDS),
+    backends=st.dictionaries(st.sampled_from(["b", "other"]), SOME_BACKENDS),
+)
+SOME_REFUSALS = st.dictionaries(st.sampled_from(["route:file/f", "service:file/b"]), st.sampled_from(["x", "y"]))
+
+
+@given(
+    st.lists(
+        st.tuples(SOME_CONFIGURATIONS, SOME_REFUSALS, st.sampled_from([STATIC, StaticConfiguration()])), max_size=5
+    )
+)
+def test_what_was_compiled_before_changes_nothing(
+    steps: list[tuple[DynamicConfiguration, dict[str, str], StaticConfiguration]],
+) -> None:
+    memory = Memory()
+    for config, rejected, static in steps:
+        again = compile_snapshot(
+            static, {"file": config}, revision=3, default_certificate=GENERATED, rejected=rejected, memory=memory
+        )
+        assert again == compiled(config, static, rejected)
+
+
+def test_what_comes_out_the_same_is_the_same() -> None:
+    memory = Memory()
+
+    def routes(rule: str) -> dict[str, object]:
+        config = DynamicConfiguration(frontends={"f": frontend(), "g": frontend(rule)}, backends={"b": GOOD_BACKEND})
+        result = compile_snapshot(STATIC, {"file": config}, revision=3, default_certificate=GENERATED, memory=memory)
+        return {route.id: route for route in result.snapshot.routes}
+
+    before, after = routes("Host:b"), routes("Host:c")
+    assert after["file/f"] is before["file/f"]
+    assert after["file/g"] != before["file/g"]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from traefikee.compile import snapshot as snap
-from traefikee.compile.snapshot import Snapshot, localise
+from traefikee.compile.snapshot import Snapshot
 
 WHOLE = Snapshot(
     revision=12,
@@ -144,16 +144,3 @@ def test_unknown_fields_are_refused_without_repeating_the_document() -> None:
         Snapshot.from_json(json.dumps(document))
     assert "geheim" not in str(caught.value)
     assert "geheim" not in repr(WHOLE)
-
-
-@pytest.mark.parametrize(
-    ("bind", "address"),
-    [(None, ":80"), ("", ":80"), ("127.0.0.2", "127.0.0.2:80"), ("::1", "[::1]:80"), ("[::1]", "[::1]:80")],
-)
-def test_localise(bind: str | None, address: str) -> None:
-    local = localise(WHOLE, "data-node-1", bind)
-    assert local.settings.server_name == "data-node-1"
-    assert [entry_point.address for entry_point in local.entry_points] == [address, "10.0.0.1:443"]
-    assert local.routes == WHOLE.routes
-    assert Snapshot.from_json(local.to_json()) == local
-    assert WHOLE.settings.server_name == ""

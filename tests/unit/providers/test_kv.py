@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from traefikee.config.dynamic import DynamicConfiguration, Frontend, Route, Server, TLSCertificate
-from traefikee.providers.kv import Decoded, alias_of, decode, load_certificates
+from traefikee.providers.kv import Decoded, Decoder, alias_of, decode, load_certificates
 from traefikee.providers.kv_keys import BACKEND, FRONTEND, TLS, Key
 
 GOOD = {
@@ -273,3 +273,44 @@ def test_the_order_of_pairs_does_not_matter(pairs: dict[str, bytes], seed: int) 
     items = list(pairs.items())
     random.Random(seed).shuffle(items)
     assert decode(dict(items), "traefik", "consul") == decode(pairs, "traefik", "consul")
+
+
+SOME_KEYS = [
+    "traefik/backends/b1/servers/s1/url",
+    "traefik/backends/b1/servers/s1/weight",
+    "traefik/backends/b1/servers/s1/weight/",
+    "traefik/backends/b2/servers/s1/url",
+    "traefik/backends/b2",
+    "traefik/backends",
+    "/traefik/frontends/f1/backend",
+    "traefik/frontends/f1/backend",
+    "traefik/frontends/f1/routes/r1/rule",
+    "traefik/frontends/f2/backend",
+    "traefik/frontends/f2/routes/r1/rule",
+    "traefik/frontends/f2/nonsense",
+    "traefik/frontends//backend",
+    "traefik/tls/t/entrypoints",
+    "traefik/tls/t/certificate/certfile",
+    "traefik/nonsense",
+    "traefik/alias",
+    "other/frontends/f1/backend",
+    "other/backends/b1/servers/s1/url",
+    "elsewhere",
+]
+SOME_VALUES = [b"", b"b1", b"b2", b"1", b"x", b"\xff", b"other", b"http://h"]
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(SOME_KEYS), st.sampled_from(SOME_VALUES)), max_size=6))
+def test_what_was_decoded_before_changes_nothing(readings: list[dict[str, bytes]]) -> None:
+    decoder = Decoder("traefik", "consul")
+    for pairs in readings:
+        assert decoder.decode(pairs) == decode(pairs, "traefik", "consul")
+
+
+def test_an_object_whose_pairs_are_the_same_is_the_same() -> None:
+    decoder = Decoder("traefik", "consul")
+    pairs = {key: value.encode() for key, value in GOOD.items()}
+    before = decoder.decode(pairs).configuration
+    after = decoder.decode(pairs | {"traefik/backends/b1/servers/s2/url": b"http://10.0.0.2"}).configuration
+    assert after.frontends["f1"] is before.frontends["f1"]
+    assert set(after.backends["b1"].servers) == {"s1", "s2"}

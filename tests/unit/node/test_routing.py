@@ -1,0 +1,64 @@
+"""What of a snapshot the leader has its engine check."""
+
+import json
+from typing import Any
+
+from traefikee.compile import snapshot as snap
+from traefikee.node.publishing import snapshot_objects
+from traefikee.node.routing import to_check
+
+
+def whole(*hosts: str, certificate: str = "c", level: Any = "error") -> snap.Snapshot:
+    """A route and a service for each host."""
+    return snap.Snapshot(
+        revision=1,
+        settings=snap.Settings(log_level=level),
+        entry_points=(
+            snap.EntryPoint(
+                name="https", address=":443", tls=snap.TLS(certificates=(), default_certificate=certificate)
+            ),
+        ),
+        routes=tuple(
+            snap.Route(
+                id=f"r{number}",
+                entry_points=("https",),
+                priority=1,
+                matchers=(snap.HostMatcher(hosts=(host,)),),
+                modifiers=(),
+                service=f"s{number}",
+                pass_host_header=True,
+            )
+            for number, host in enumerate(hosts)
+        ),
+        services=tuple(snap.Service(id=f"s{number}") for number, _ in enumerate(hosts)),
+        certificates=(snap.Certificate(id=certificate, chain_pem="x", key_pem="y"),),
+    )
+
+
+def checked(before: snap.Snapshot, after: snap.Snapshot) -> dict[str, list[str]]:
+    """The ids of what is checked."""
+    told = json.loads(to_check(after, snapshot_objects(before)))
+    return {kind: [one["id"] for one in told[kind]] for kind in ("routes", "services", "certificates")}
+
+
+def test_everything_at_first_and_when_the_settings_change() -> None:
+    first = whole("a", "b")
+    assert to_check(first, {}) == first.to_json()
+    changed = whole("a", "b", level="info")
+    assert to_check(changed, snapshot_objects(first)) == changed.to_json()
+
+
+def test_only_what_changed_with_what_it_names() -> None:
+    first = whole("a", "b", "c")
+    assert checked(first, first) == {"routes": [], "services": [], "certificates": []}
+    assert checked(first, whole("a", "x", "c")) == {"routes": ["r1"], "services": ["s1"], "certificates": []}
+    assert checked(first, whole("a", "b", "c", "d")) == {"routes": ["r3"], "services": ["s3"], "certificates": []}
+    assert checked(first, whole("a")) == {"routes": [], "services": [], "certificates": []}
+
+
+def test_certificates_with_the_entry_points_that_name_them() -> None:
+    told = json.loads(to_check(whole("a", certificate="d"), snapshot_objects(whole("a"))))
+    assert [one["id"] for one in told["certificates"]] == ["d"]
+    assert told["entry_points"][0]["tls"]["default_certificate"] == "d"
+    same = json.loads(to_check(whole("b"), snapshot_objects(whole("a"))))
+    assert same["entry_points"][0]["tls"] is None
