@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -244,13 +245,13 @@ fn spawn(worker: &Rc<Worker>, slot: Slot, gate: &Rc<Gate>, stream: TcpStream, pe
     };
     stats.open.add(1);
     let open = OpenConnection(Rc::clone(worker));
-    let serving = proxy::serve(Rc::clone(worker), slot, Rc::clone(gate), stream, peer, admitted);
+    let serving = Box::pin(proxy::serve(Rc::clone(worker), slot, Rc::clone(gate), stream, peer, admitted));
     tokio::task::spawn_local(async move { guard(&open.0, serving).await });
 }
 
-/// Runs `serving`; if it panics, that is counted, and nothing else is lost.
-pub(crate) async fn guard(worker: &Worker, serving: impl Future<Output = ()>) {
-    let mut serving = std::pin::pin!(serving);
+/// Runs `serving`; if it panics, that is counted, and nothing else is lost. It comes in a box: a future that is handed
+/// from one to the next has a place in each of them.
+pub(crate) async fn guard(worker: &Worker, mut serving: Pin<Box<impl Future<Output = ()>>>) {
     let caught =
         std::future::poll_fn(|cx| match std::panic::catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
             Ok(Poll::Pending) => Poll::Pending,

@@ -173,7 +173,7 @@ fn accept(connection: &Rc<Connection>, request: http::Request<RecvStream>, respo
     let open = Open(Rc::clone(connection));
     tokio::task::spawn_local(async move {
         let connection = &*open.0;
-        guard(&connection.session.worker, respond_to(connection, request, respond)).await;
+        guard(&connection.session.worker, Box::pin(respond_to(connection, request, respond))).await;
     });
 }
 

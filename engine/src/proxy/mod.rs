@@ -105,10 +105,10 @@ pub(crate) async fn serve(
     let is_http2 = conn.stream.speaks_http2();
     let session = Session { worker, slot, gate, peer, tls };
     if is_http2 {
-        return http2::serve(session, conn).await;
+        return Box::pin(http2::serve(session, conn)).await;
     }
     if let Some(conn) = http1(&session, conn).await {
-        http2::serve(session, conn).await;
+        Box::pin(http2::serve(session, conn)).await;
     }
 }
 

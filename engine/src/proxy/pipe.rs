@@ -3,6 +3,7 @@
 mod http2;
 
 use std::io;
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -18,6 +19,10 @@ use crate::io::Conn;
 const GATHER: usize = 16 * 1024;
 /// From this size on, a piece that needs no coding is written from where it was read.
 const DIRECT: usize = 4 * 1024;
+
+/// Pieces that are moved at a time. A piece is 64 KiB at most, or, of a body in tiny chunks, some thousand of them: this
+/// is about a millisecond, and one for each such body is what everybody else on the worker waits.
+const TURNS: u8 = 16;
 
 /// Why a body did not get through.
 #[derive(Debug)]
@@ -45,6 +50,8 @@ pub(crate) struct Pipe {
     end_told: bool,
     /// What has left in frames, as long as it is little: a server may refuse it unread.
     left: Option<Vec<Bytes>>,
+    /// How many more pieces may be moved before others have their turn.
+    turns: u8,
 }
 
 impl Pipe {
@@ -61,6 +68,7 @@ impl Pipe {
             trailers: None,
             end_told: false,
             left: None,
+            turns: 0,
         }
     }
 
@@ -105,6 +113,7 @@ impl Pipe {
         source: Source<'_>,
         sink: Sink<'_>,
     ) -> Poll<Result<(), Broken>> {
+        self.turns = TURNS;
         match (source, sink) {
             (Source::Http1(source), Sink::Http1(sink)) => self.poll_http1(cx, source, sink),
             (Source::Http1(source), Sink::Http2(sink)) => self.poll_http1_to_http2(cx, source, sink),
@@ -115,8 +124,20 @@ impl Pipe {
         }
     }
 
+    /// Lets the others have their turn, if both sides are so quick that there would be no end otherwise.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.turns.checked_sub(1) {
+            Some(left) => {
+                self.turns = left;
+                Poll::Ready(())
+            }
+            None => pin!(tokio::task::yield_now()).poll(cx),
+        }
+    }
+
     fn poll_http1(&mut self, cx: &mut Context<'_>, source: &mut Conn, sink: &mut Conn) -> Poll<Result<(), Broken>> {
         loop {
+            ready!(self.poll_turn(cx));
             let direct = self.gather(source).map_err(Broken::Malformed)?;
             if !self.out.is_empty() {
                 let written = ready!(sink.poll_write(cx, &self.out)).map_err(Broken::Sink)?;

@@ -36,6 +36,7 @@ impl Pipe {
         sink: &mut SendStream<Bytes>,
     ) -> Poll<Result<(), Broken>> {
         loop {
+            ready!(self.poll_turn(cx));
             ready!(self.poll_leave(cx, sink))?;
             if self.ended {
                 return Poll::Ready(Ok(()));
@@ -67,6 +68,7 @@ impl Pipe {
         sink: &mut Conn,
     ) -> Poll<Result<(), Broken>> {
         loop {
+            ready!(self.poll_turn(cx));
             self.gather_frames(cx, source)?;
             if !self.out.is_empty() {
                 let written = ready!(sink.poll_write(cx, &self.out)).map_err(Broken::Sink)?;
@@ -90,6 +92,7 @@ impl Pipe {
         sink: &mut SendStream<Bytes>,
     ) -> Poll<Result<(), Broken>> {
         loop {
+            ready!(self.poll_turn(cx));
             let waiting = self.piece.len();
             let left = self.poll_leave(cx, sink);
             release(source, waiting - self.piece.len())?;
