@@ -2,6 +2,7 @@
 //!
 //! The command is the product; this library is the same thing for benchmarks and fuzz targets.
 
+mod access_log;
 mod balance;
 mod cli;
 mod control;
@@ -12,6 +13,7 @@ mod io;
 mod limit;
 mod listen;
 mod log;
+mod metrics;
 mod pool;
 mod proxy;
 pub mod proxy_protocol;
@@ -101,6 +103,7 @@ fn run(options: &Options) -> std::io::Result<ExitCode> {
         std::io::Error::new(error.kind(), format!("cannot listen on {}: {error}", options.control.display()))
     })?;
     let shared = Arc::new(Shared::new(options.workers, descriptors));
+    metrics::start(&shared)?;
     let workers = (0..options.workers)
         .map(|index| worker::start(index, Arc::clone(&shared)))
         .collect::<std::io::Result<Vec<_>>>()?;

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use crate::limit::Descriptors;
+use crate::metrics::Metrics;
 use crate::snapshot::table::Tables;
 use crate::stats::WorkerStats;
 
@@ -20,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     /// The file descriptors that there may be.
     pub(crate) descriptors: Descriptors,
+    /// What is counted beside the requests.
+    pub(crate) metrics: Metrics,
     /// Told whenever a worker that drains has closed a connection.
     pub(crate) closed: Notify,
 }
@@ -32,6 +35,7 @@ impl Shared {
             stats: (0..workers).map(|_| WorkerStats::new()).collect(),
             draining: AtomicBool::new(false),
             descriptors,
+            metrics: Metrics::default(),
             closed: Notify::new(),
         }
     }

@@ -1,10 +1,12 @@
 //! Counters. Each worker has its own and is the only one that raises them; readers add them up.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde_json::{Map, Value, json};
 
 use crate::error::{Cause, Kind};
+use crate::metrics::series::{Bounds, Series};
 use crate::snapshot::table::Service;
 use crate::state::Shared;
 
@@ -103,18 +105,20 @@ impl WorkerStats {
 /// A counter for each worker, padded.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Padded<T>(T);
+pub(crate) struct Padded<T>(pub(crate) T);
 
 /// What is counted for an entry point.
 #[derive(Debug)]
 pub(crate) struct EntryPointStats {
     requests: Box<[Padded<Counter>]>,
+    /// What the metrics show.
+    pub(crate) series: Series,
 }
 
 impl EntryPointStats {
-    /// All zero.
-    pub(crate) fn new(workers: usize) -> Self {
-        Self { requests: (0..workers).map(|_| Padded::default()).collect() }
+    /// All zero; `bounds` if metrics are asked for.
+    pub(crate) fn new(workers: usize, bounds: Option<&Arc<Bounds>>) -> Self {
+        Self { requests: (0..workers).map(|_| Padded::default()).collect(), series: Series::new(workers, bounds) }
     }
 
     /// Counts a request on a worker.
@@ -130,27 +134,59 @@ impl EntryPointStats {
 /// What is counted for a service.
 #[derive(Debug)]
 pub(crate) struct ServiceStats {
-    counters: Box<[Padded<(Counter, Counter)>]>,
+    counters: Box<[Padded<ServiceCounters>]>,
+    /// What the metrics show.
+    pub(crate) series: Series,
+}
+
+#[derive(Debug, Default)]
+struct ServiceCounters {
+    requests: Counter,
+    failures: Counter,
+    retries: Counter,
 }
 
 impl ServiceStats {
-    /// All zero.
-    pub(crate) fn new(workers: usize) -> Self {
-        Self { counters: (0..workers).map(|_| Padded::default()).collect() }
+    /// All zero; `bounds` if metrics are asked for.
+    pub(crate) fn new(workers: usize, bounds: Option<&Arc<Bounds>>) -> Self {
+        Self { counters: (0..workers).map(|_| Padded::default()).collect(), series: Series::new(workers, bounds) }
     }
 
-    /// Counts a request on a worker.
-    pub(crate) fn request(&self, worker: usize, failed: bool) {
-        let Padded((requests, failures)) = &self.counters[worker];
-        requests.add(1);
+    /// Counts a request on a worker, and its attempts after the first.
+    pub(crate) fn request(&self, worker: usize, failed: bool, retries: u32) {
+        let Padded(counters) = &self.counters[worker];
+        counters.requests.add(1);
         if failed {
-            failures.add(1);
+            counters.failures.add(1);
+        }
+        if retries > 0 {
+            counters.retries.add(u64::from(retries));
         }
     }
 
-    fn total(&self, of: fn(&(Counter, Counter)) -> &Counter) -> u64 {
+    /// Attempts after the first.
+    pub(crate) fn retries(&self) -> u64 {
+        self.total(|counters| &counters.retries)
+    }
+
+    fn total(&self, of: fn(&ServiceCounters) -> &Counter) -> u64 {
         self.counters.iter().map(|counters| of(&counters.0).get()).sum()
     }
+}
+
+/// What all workers have counted.
+pub(crate) fn sum(shared: &Shared, of: impl Fn(&WorkerStats) -> u64) -> u64 {
+    shared.stats.iter().map(of).sum()
+}
+
+/// The failures, by the names of their causes.
+pub(crate) fn causes(shared: &Shared) -> impl Iterator<Item = (&'static str, u64)> {
+    Cause::NAMES.iter().enumerate().map(|(index, name)| (*name, sum(shared, |stats| stats.causes[index].get())))
+}
+
+/// The failures, by the names of their kinds.
+pub(crate) fn failures(shared: &Shared) -> impl Iterator<Item = (&'static str, u64)> {
+    KINDS.iter().enumerate().map(|(index, (_, name))| (*name, sum(shared, |stats| stats.failures[index].get())))
 }
 
 /// The body of `GET /counters`.
@@ -159,27 +195,19 @@ pub(crate) fn report<'a>(
     entry_points: impl Iterator<Item = (&'a String, &'a EntryPointStats)>,
     services: impl Iterator<Item = &'a Service>,
 ) -> Value {
-    let sum = |of: &dyn Fn(&WorkerStats) -> u64| shared.stats.iter().map(of).sum::<u64>();
+    let sum = |of: &dyn Fn(&WorkerStats) -> u64| sum(shared, of);
     let by_status: Map<String, Value> = (0..STATUSES)
         .map(|index| (index, sum(&|stats| stats.by_status[index].get())))
         .filter(|(_, count)| *count > 0)
         .map(|(index, count)| ((index + 100).to_string(), json!(count)))
         .collect();
-    let failures: Map<String, Value> = KINDS
-        .iter()
-        .enumerate()
-        .map(|(index, (_, name))| ((*name).to_owned(), json!(sum(&|stats| stats.failures[index].get()))))
-        .collect();
-    let causes: Map<String, Value> = Cause::NAMES
-        .iter()
-        .enumerate()
-        .map(|(index, name)| ((*name).to_owned(), json!(sum(&|stats| stats.causes[index].get()))))
-        .collect();
+    let failures: Map<String, Value> = failures(shared).map(|(name, count)| (name.to_owned(), json!(count))).collect();
+    let causes: Map<String, Value> = causes(shared).map(|(name, count)| (name.to_owned(), json!(count))).collect();
     let by_entry_point: Map<String, Value> =
         entry_points.map(|(name, stats)| (name.clone(), json!(stats.total()))).collect();
     let services: Map<String, Value> = services
         .map(|service| {
-            let (requests, failures) = (service.stats.total(|pair| &pair.0), service.stats.total(|pair| &pair.1));
+            let (requests, failures) = (service.stats.total(|it| &it.requests), service.stats.total(|it| &it.failures));
             (service.id.clone(), json!({"requests": requests, "failures": failures}))
         })
         .collect();
@@ -205,6 +233,7 @@ pub(crate) fn report<'a>(
         },
         "failures": failures,
         "causes": causes,
+        "access_log": {"written": shared.metrics.log.written(), "dropped": shared.metrics.log.dropped()},
         "services": services,
     })
 }

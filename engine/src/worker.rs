@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::access_log::Lines;
 use crate::error::{Cause, Kind};
 use crate::limit::Admitted;
 use crate::pool::Pools;
@@ -36,6 +37,8 @@ pub(crate) enum Order {
     Listen(Slot, std::net::TcpListener),
     /// To accept no more, and to end the connections that were; answered when the listener is closed.
     Unlisten(Slot, oneshot::Sender<()>),
+    /// To hand on what it has of the access log.
+    Flush(oneshot::Sender<()>),
     /// Servers may have gone: their idle connections are closed.
     Sweep,
     /// To accept no more at all, and to end all connections.
@@ -101,6 +104,8 @@ pub(crate) struct Worker {
     pub(crate) pools: Pools,
     /// The exchanges that are under way.
     pub(crate) watches: Watches,
+    /// Its lines of the access log.
+    pub(crate) lines: Lines,
     listeners: RefCell<HashMap<Slot, Vec<Listening>>>,
     /// Gates of listeners that were left to another engine.
     left: RefCell<Vec<Rc<Gate>>>,
@@ -148,15 +153,28 @@ async fn run(index: usize, shared: Arc<Shared>, mut orders: mpsc::UnboundedRecei
         shared,
         pools: Pools::default(),
         watches: Watches::default(),
+        lines: Lines::default(),
         listeners: RefCell::default(),
         left: RefCell::default(),
     });
     tokio::task::spawn_local(proxy::watch::run(Rc::clone(&worker)));
     let mut tick = tokio::time::interval(SWEEP);
+    let mut hand_on = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
+    let mut has_lines = false;
     loop {
         let order = tokio::select! {
             order = orders.recv() => order,
             _ = tick.tick() => Some(Order::Sweep),
+            wait = worker.lines.begun(), if !has_lines => {
+                hand_on.as_mut().reset(tokio::time::Instant::now() + wait);
+                has_lines = true;
+                continue;
+            }
+            () = hand_on.as_mut(), if has_lines => {
+                has_lines = false;
+                worker.lines.flush();
+                continue;
+            }
         };
         match order {
             None => return,
@@ -168,6 +186,10 @@ async fn run(index: usize, shared: Arc<Shared>, mut orders: mpsc::UnboundedRecei
                     // Its end of the channel is dropped with the listener.
                     let _ = listening.closed.await;
                 }
+                let _ = done.send(());
+            }
+            Some(Order::Flush(done)) => {
+                worker.lines.flush();
                 let _ = done.send(());
             }
             Some(Order::Sweep) => {

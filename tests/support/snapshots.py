@@ -1,6 +1,7 @@
 """Snapshots (docs/internals/snapshot.md) with every field that a test does not care about filled in."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
@@ -12,6 +13,7 @@ def entry_point(
     *,
     tls: Json | None = None,
     ping: bool = False,
+    metrics: bool = False,
     insecure: bool = True,
     trusted_ips: Sequence[str] = (),
     max_connections: int = 0,
@@ -29,7 +31,39 @@ def entry_point(
         },
         "proxy_protocol": proxy_protocol,
         "ping": ping,
+        "metrics": metrics,
         "tls": tls,
+    }
+
+
+def access_log(
+    path: Path | str = "",
+    *,
+    format: str = "common",  # noqa: A002 - the snapshot's own word
+    buffering: int = 0,
+    status_codes: Sequence[tuple[int, int]] = (),
+    retry_attempts: bool = False,
+    min_duration_ms: int = 0,
+    fields: str = "keep",
+    field_names: Json | None = None,
+    headers: str = "keep",
+    header_names: Json | None = None,
+) -> Json:
+    """The access log; an empty path is the engine's standard output."""
+    return {
+        "file_path": str(path),
+        "format": format,
+        "buffering_size": buffering,
+        "filters": {
+            "status_codes": list(status_codes),
+            "retry_attempts": retry_attempts,
+            "min_duration_ms": min_duration_ms,
+        },
+        "fields": {
+            "default_mode": fields,
+            "names": field_names or {},
+            "headers": {"default_mode": headers, "names": header_names or {}},
+        },
     }
 
 
@@ -117,6 +151,8 @@ def snapshot(
             "max_idle_connections_per_server": 200,
             "insecure_skip_verify": False,
             "root_ca_pem": "",
+            "access_log": None,
+            "metrics": None,
             **settings,
         },
         "entry_points": list(entry_points),

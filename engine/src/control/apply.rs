@@ -11,6 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::handover::{Inherited, Sockets};
 use super::replaced::Replaced;
+use crate::access_log::AccessLog;
+use crate::access_log::fields::Layout;
+use crate::access_log::writer::Sink;
 use crate::listen;
 use crate::log::Level;
 use crate::snapshot::build::{Built, Kept, Sources, build};
@@ -152,12 +155,37 @@ impl Applier {
         if self.shared.draining.load(Ordering::SeqCst) {
             return Err(Refused::Stopping);
         }
-        let built = self.build(snapshot).map_err(Refused::Problems)?;
+        let result = self.put_in_force(snapshot).await;
+        self.shared.metrics.reloads.count(result.is_ok());
+        result
+    }
+
+    async fn put_in_force(&mut self, snapshot: Snapshot) -> Result<u64, Refused> {
+        let mut built = self.build(snapshot).map_err(Refused::Problems)?;
+        built.settings.access_log = self.access_log(built.access_log.take()).map_err(Refused::Problems)?;
         let bound = self.bind(&built.entry_points).map_err(Refused::Problems)?;
         let revision = built.revision;
         self.swap(built, bound).await;
         tracing::info!(revision, "snapshot in force");
         Ok(revision)
+    }
+
+    /// Opens the access log, unless it is open already.
+    fn access_log(&self, wanted: Option<(Layout, String)>) -> Result<Option<Arc<AccessLog>>, Vec<Problem>> {
+        let Some((layout, path)) = wanted else { return Ok(None) };
+        let sink = match self.log_sink().filter(|sink| sink.path() == path) {
+            Some(sink) => sink,
+            None => Sink::open(&path, &self.shared.metrics.log).map_err(|error| {
+                let error = format!("the access log {path} cannot be opened: {}", explain(&error));
+                vec![Problem { kind: Kind::Settings, id: String::new(), error }]
+            })?,
+        };
+        Ok(Some(Arc::new(AccessLog { layout, sink })))
+    }
+
+    /// Where the access log goes now.
+    pub(crate) fn log_sink(&self) -> Option<Arc<Sink>> {
+        self.shared.tables.load().settings.access_log.as_ref().map(|log| Arc::clone(&log.sink))
     }
 
     fn build(&self, snapshot: Snapshot) -> Result<Built, Vec<Problem>> {

@@ -16,7 +16,7 @@ use bytes::{Buf, BytesMut};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::http::body::Incoming;
@@ -40,6 +40,9 @@ const MAX_BODY: usize = 256 << 20;
 const TAKE_OVER: Duration = Duration::from_secs(60);
 /// How long an engine that was replaced goes on with what it has.
 const RETIREMENT: Duration = Duration::from_secs(15 * 60);
+
+/// How long the end of the engine waits for the access log.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// The engine, as the control socket sees it.
 pub(crate) struct Control {
@@ -85,6 +88,7 @@ pub(crate) async fn run(
         retired: Cell::new(false),
     });
     tokio::task::spawn_local(accept(listener, Rc::clone(&control)));
+    tokio::task::spawn_local(rotate(signal(SignalKind::user_defined1())?, Rc::clone(&control)));
     let ended = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
@@ -100,9 +104,17 @@ pub(crate) async fn run(
             _ = interrupt.recv() => Ok(false),
         },
     };
+    control.flush_log().await;
     // Somebody may have removed it.
     let _ = std::fs::remove_file(&*control.path.borrow());
     ended
+}
+
+/// Opens the access log again whenever the signal comes.
+async fn rotate(mut signal: Signal, control: Rc<Control>) {
+    while signal.recv().await.is_some() {
+        control.reopen_log().await;
+    }
 }
 
 async fn accept(listener: UnixListener, control: Rc<Control>) {
@@ -216,11 +228,15 @@ impl Control {
             },
             ("GET", "/status") => (200, self.status().await),
             ("GET", "/counters") => (200, self.counters().await),
+            ("POST", "/reopen") => {
+                self.reopen_log().await;
+                (202, json!({}))
+            }
             ("POST", "/stop") => {
                 self.stop.notify_one();
                 (202, json!({}))
             }
-            (_, "/snapshot" | "/check" | "/status" | "/counters" | "/stop") => {
+            (_, "/snapshot" | "/check" | "/status" | "/counters" | "/reopen" | "/stop") => {
                 problem(405, format!("{} does not take {}", path, request.method()))
             }
             _ => problem(404, format!("there is nothing at {path}")),
@@ -416,5 +432,30 @@ impl Control {
         if tokio::time::timeout(grace, self.until_closed()).await.is_err() {
             tracing::warn!("requests were still running when the grace time ended");
         }
+    }
+
+    /// Has the access log's file opened again by its name.
+    async fn reopen_log(&self) {
+        if let Some(sink) = self.applier.lock().await.log_sink() {
+            sink.reopen();
+        }
+    }
+
+    /// Has what is there of the access log written.
+    async fn flush_log(&self) {
+        let Some(sink) = self.applier.lock().await.log_sink() else { return };
+        let flushed = self.workers.iter().filter_map(|worker| {
+            let (done, is_done) = oneshot::channel();
+            worker.send(Order::Flush(done)).ok().map(|()| is_done)
+        });
+        let flushed: Vec<_> = flushed.collect();
+        let all = async {
+            for is_done in flushed {
+                // A worker that is gone has nothing to write.
+                let _ = is_done.await;
+            }
+        };
+        let _ = tokio::time::timeout(FLUSH, all).await;
+        sink.flush(FLUSH);
     }
 }

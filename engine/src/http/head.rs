@@ -21,7 +21,7 @@ struct Field {
 }
 
 /// The bytes of a head and where its fields are in them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Fields {
     bytes: Bytes,
     list: Vec<Field>,

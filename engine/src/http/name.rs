@@ -3,6 +3,7 @@
 /// A field name that means something to the engine; everything else is [`Name::Other`] and passes untouched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Name {
+    Accept,
     Host,
     Connection,
     ContentLength,
@@ -34,6 +35,7 @@ fn candidates(length: usize) -> &'static [(&'static [u8], Name)] {
     match length {
         2 => &[(b"te", Name::Te)],
         4 => &[(b"host", Name::Host), (b"date", Name::Date)],
+        6 => &[(b"accept", Name::Accept)],
         7 => &[(b"trailer", Name::Trailer), (b"upgrade", Name::Upgrade)],
         9 => &[(b"x-real-ip", Name::RealIp)],
         10 => &[(b"connection", Name::Connection), (b"keep-alive", Name::KeepAlive)],
@@ -103,7 +105,7 @@ pub(crate) fn is_forbidden_in_trailers(name: &[u8]) -> bool {
         b"x-replaced-path",
     ];
     match Name::of(name) {
-        Name::Other => FORBIDDEN.iter().any(|forbidden| forbidden.eq_ignore_ascii_case(name)),
+        Name::Other | Name::Accept => FORBIDDEN.iter().any(|forbidden| forbidden.eq_ignore_ascii_case(name)),
         Name::Date => false,
         _ => true,
     }

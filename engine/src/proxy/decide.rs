@@ -23,6 +23,10 @@ use crate::tls::peer::Identity;
 pub(crate) enum Plan {
     /// The engine answers.
     Reply(Reply),
+    /// The engine answers for itself, not for a frontend.
+    Ping(Reply),
+    /// The engine tells what it has counted.
+    Metrics,
     /// A server answers.
     Forward {
         route: Arc<Route>,
@@ -32,7 +36,7 @@ pub(crate) enum Plan {
     },
 }
 
-/// Ping, route, roles, modifiers, trust: in this order.
+/// Ping, metrics, route, roles, modifiers, trust: in this order.
 pub(crate) fn decide(
     entry_point: &EntryPoint,
     request: &Request,
@@ -42,7 +46,10 @@ pub(crate) fn decide(
 ) -> Result<Plan, Failure> {
     let (path, query) = request.path_and_query();
     if entry_point.ping && path == "/ping" && matches!(request.method(), "GET" | "HEAD") {
-        return Ok(Plan::Reply(Reply::ping(draining)));
+        return Ok(Plan::Ping(Reply::ping(draining)));
+    }
+    if entry_point.metrics && path == "/metrics" && matches!(request.method(), "GET" | "HEAD") {
+        return Ok(Plan::Metrics);
     }
     if path == "*" {
         return Err(Failure::NoRoute);

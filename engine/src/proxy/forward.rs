@@ -5,6 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+use bytes::Bytes;
+
 use super::exchange::{Exchange, Pause};
 use super::forwarded::Origin;
 use super::pipe::Pipe;
@@ -60,11 +62,12 @@ impl Client<'_> {
     pub(super) async fn forward(
         &mut self,
         request: &Request,
-        route: &Route,
+        route: &Arc<Route>,
         rewritten: &Rewritten,
         trusted: bool,
         settings: &Settings,
     ) -> Done {
+        self.record.routed(&self.session.worker, route);
         let mut is_read = request.framing == Framing::None;
         let attempt = self.attempt(request, route, rewritten, trusted, settings, &mut is_read).await;
         let done = match attempt {
@@ -80,7 +83,7 @@ impl Client<'_> {
                 tracing::debug!(%peer, route, status, cause = %failure, "exchange failed");
             }
         }
-        Done { service: Some(Arc::clone(&route.service)), ..done }
+        done
     }
 
     /// Tries servers until one has begun its answer, or none is left to try.
@@ -109,6 +112,7 @@ impl Client<'_> {
         let mut again = 0;
         loop {
             let server = &service.servers[index];
+            self.record.attempt(index);
             let wanted = Wanted { fresh, surely: !is_repeatable, upgrade: request.upgrade().is_some() };
             let Link { kind, reused } = match self.link(server, settings, wanted).await {
                 Ok(link) => link,
@@ -155,6 +159,7 @@ impl Client<'_> {
             let interim = request.version != Version::Http10;
             let result = running.answer(&mut self.down, &mut up, method, limit, interim, &self.watch).await;
             *is_read = running.upload.is_read();
+            self.record.read(running.upload.body_bytes());
             match result {
                 Ok(answer) if answer.status == 101 && (request.upgrade().is_none() || !running.is_sent()) => {
                     return Err(Failure::ServerMalformed(Malformed::Syntax("101 that was not asked for")));
@@ -269,7 +274,9 @@ impl Client<'_> {
         let delivery = relay::delivery(&answer, request.version, goes_on);
         let mut head = exchange.take_interim();
         head.reserve(1024);
+        let interim = head.len();
         relay::answer(&answer, request, delivery, &mut head);
+        self.record.answered(&answer, || Bytes::copy_from_slice(&head[interim..]));
         let begun = self.down.begin(head, answer.status, up.incoming(answer.framing), delivery.coding);
         let mut download = match begun {
             Ok(download) => download,
@@ -279,6 +286,7 @@ impl Client<'_> {
             }
         };
         let result = exchange.relay(&mut self.down, &mut up, &mut download, &self.watch).await;
+        self.record.read(exchange.upload.body_bytes());
         match result {
             Err(failure) if download.is_untouched() => {
                 let is_read = exchange.upload.is_read();
@@ -288,7 +296,6 @@ impl Client<'_> {
                 status: if failure.status() == 499 { 499 } else { answer.status },
                 body_bytes: download.body_bytes(),
                 failure: Some(failure),
-                service: None,
                 end: End::Cut,
             },
             Ok(()) => {
@@ -303,7 +310,7 @@ impl Client<'_> {
                     (_, true) => End::Close,
                     (_, false) => End::Linger,
                 };
-                Done { status: answer.status, body_bytes: download.body_bytes(), failure: None, service: None, end }
+                Done { status: answer.status, body_bytes: download.body_bytes(), failure: None, end }
             }
         }
     }
@@ -313,7 +320,7 @@ impl Client<'_> {
         let done = match Reply::failure(&failure) {
             // A body that is broken, or was not read, leaves a connection on which nothing can be found any more.
             Some(reply) => self.reply_after(&reply, Some(request), is_read).await,
-            None => Done { status: failure.status(), body_bytes: 0, failure: None, service: None, end: End::Cut },
+            None => Done { status: failure.status(), body_bytes: 0, failure: None, end: End::Cut },
         };
         Done { failure: Some(failure), ..done }
     }

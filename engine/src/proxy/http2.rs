@@ -12,6 +12,7 @@ use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
+use super::record::Record;
 use super::sides::Downstream;
 use super::streams::ClientStream;
 use super::{Client, End, Session};
@@ -190,7 +191,7 @@ async fn respond_to(connection: &Connection, request: http::Request<RecvStream>,
     drop(head);
     let session = &connection.session;
     let watch = session.worker.watches.enter(&session.worker.shared.tables.load().settings, None);
-    let mut client = Client { session, down: Downstream::Http2(&mut stream), watch };
+    let mut client = Client { session, down: Downstream::Http2(&mut stream), watch, record: Record::default() };
     let end = client.serve(request).await;
     drop(client);
     if stream.has_left_now() {

@@ -8,6 +8,7 @@ mod forward;
 mod forwarded;
 mod http2;
 mod pipe;
+mod record;
 mod relay;
 mod reply;
 mod sides;
@@ -15,11 +16,12 @@ mod streams;
 mod tunnel;
 pub(crate) mod watch;
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -30,12 +32,14 @@ use crate::http::head::Request;
 use crate::http2::PREFACE_HEAD;
 use crate::io::{Conn, Stream};
 use crate::limit::Admitted;
-use crate::snapshot::table::{Service, Slot};
+use crate::snapshot::table::Slot;
+use crate::stats::EntryPointStats;
 use crate::tls::peer::Identity;
 use crate::tls::server::ServerTls;
 use crate::worker::{Gate, Worker};
 use client::{Next, Reader};
 use decide::Plan;
+use record::{Counted, Record, Turn};
 use reply::Reply;
 use sides::Downstream;
 use watch::{Waits, Watched};
@@ -50,6 +54,8 @@ struct Session {
     gate: Rc<Gate>,
     peer: SocketAddr,
     tls: Option<Tls>,
+    /// The counters of the entry point, for the requests that are not over.
+    counted: RefCell<Option<Rc<Counted>>>,
 }
 
 /// A client that waits for the answer to one request.
@@ -57,6 +63,7 @@ struct Client<'a> {
     session: &'a Session,
     down: Downstream<'a>,
     watch: Watched<'a>,
+    record: Record,
 }
 
 /// What a handshake has agreed.
@@ -70,7 +77,6 @@ struct Done {
     status: u16,
     body_bytes: u64,
     failure: Option<Failure>,
-    service: Option<Arc<Service>>,
     end: End,
 }
 
@@ -103,7 +109,7 @@ pub(crate) async fn serve(
     let mut conn = Conn::new(stream);
     conn.buffer = early;
     let is_http2 = conn.stream.speaks_http2();
-    let session = Session { worker, slot, gate, peer, tls };
+    let session = Session { worker, slot, gate, peer, tls, counted: RefCell::default() };
     if is_http2 {
         return Box::pin(http2::serve(session, conn)).await;
     }
@@ -131,7 +137,7 @@ async fn http1(session: &Session, mut conn: Conn) -> Option<Conn> {
         let watch = session.worker.watches.enter(&settings, reader.began.map(tokio::time::Instant::into_std));
         drop(settings);
         may_be_http2 = false;
-        let mut client = Client { session, down: Downstream::Http1(&mut conn), watch };
+        let mut client = Client { session, down: Downstream::Http1(&mut conn), watch, record: Record::default() };
         match client.serve(request).await {
             End::Next => {}
             end => break end,
@@ -177,30 +183,23 @@ async fn handshake(worker: &Worker, slot: Slot, gate: &Gate, stream: TcpStream) 
 impl Client<'_> {
     /// Has a request answered, and counts it.
     async fn serve(&mut self, request: Result<Request, Failure>) -> End {
-        let begun = Instant::now();
-        let worker = &*self.session.worker;
-        let stats = worker.stats();
-        stats.requests_open.add(1);
-        let _open = OpenRequest(worker);
-        let done = match request {
-            Ok(request) => self.exchange(&request).await,
-            Err(failure) => Some(self.refuse(failure, None).await),
+        let (request, refused) = match request {
+            Ok(request) => (Some(request), None),
+            Err(failure) => (None, Some(failure)),
         };
-        let Some(done) = done else { return End::Close };
-        stats.requests.add(1);
-        stats.status(done.status);
-        stats.response_bytes.add(done.body_bytes);
-        stats.duration_ns.add(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
-        if let Some(entry_point) = worker.shared.tables.load().entry_points.get(&self.session.slot) {
-            entry_point.stats.request(worker.index);
-        }
-        if let Some(service) = &done.service {
-            service.stats.request(worker.index, done.failure.as_ref().is_some_and(Failure::is_servers));
-        }
-        if let Some(failure) = &done.failure {
-            stats.failure(failure.kind(), failure.cause());
-        }
-        done.end
+        let turn = Turn::begin(self, request);
+        let done = match (&turn.request, refused) {
+            (Some(request), _) => turn.client.exchange(request).await,
+            (None, Some(failure)) => Some(turn.client.refuse(failure, None).await),
+            (None, None) => None,
+        };
+        let Some(done) = done else {
+            turn.void();
+            return End::Close;
+        };
+        let end = done.end;
+        turn.done(done);
+        end
     }
 
     /// `None` if the entry point is gone, or asks something else of its clients than when this connection was made.
@@ -219,11 +218,17 @@ impl Client<'_> {
             }
             let draining = session.worker.shared.draining.load(Ordering::Relaxed);
             let plan = decide::decide(entry_point, request, session.peer.ip(), session.identity(), draining);
+            let internal = matches!(plan, Ok(Plan::Ping(_) | Plan::Metrics));
+            self.record.accepted(session, entry_point, &tables.settings, request, internal);
             (plan, Arc::clone(&tables.settings))
         };
         Some(match plan {
             Err(failure) => self.refuse(failure, Some(request)).await,
-            Ok(Plan::Reply(reply)) => self.reply(&reply, Some(request)).await,
+            Ok(Plan::Reply(reply) | Plan::Ping(reply)) => self.reply(&reply, Some(request)).await,
+            Ok(Plan::Metrics) => {
+                let text = session.worker.shared.metrics.scrape().await;
+                self.reply(&Reply::metrics(text), Some(request)).await
+            }
             // In a box, so that idle connections do not hold its room.
             Ok(Plan::Forward { route, rewritten, trusted }) => {
                 Box::pin(self.forward(request, &route, &rewritten, trusted, &settings)).await
@@ -236,7 +241,7 @@ impl Client<'_> {
         tracing::debug!(peer = %self.session.peer, status = failure.status(), cause = %failure, "request refused");
         let done = match Reply::failure(&failure) {
             Some(reply) => self.reply(&reply, request).await,
-            None => Done { status: failure.status(), body_bytes: 0, failure: None, service: None, end: End::Cut },
+            None => Done { status: failure.status(), body_bytes: 0, failure: None, end: End::Cut },
         };
         Done { failure: Some(failure), ..done }
     }
@@ -253,6 +258,7 @@ impl Client<'_> {
         let keep_alive = is_read && request.is_some_and(|request| request.keep_alive) && !self.session.gate.is_closed();
         let is_head = request.is_some_and(|request| request.method() == "HEAD");
         let version = request.map_or(Version::Http11, |request| request.version);
+        self.record.sent(|| reply.write(version, keep_alive, true).freeze());
         self.watch.note(Waits::ClientTakes, u64::MAX, true);
         let sent = tokio::select! {
             biased;
@@ -265,22 +271,22 @@ impl Client<'_> {
             Ok(()) if is_read => (None, End::Close),
             Ok(()) => (None, End::Linger),
         };
-        Done { status: reply.status, body_bytes: reply.body_bytes(is_head), failure, service: None, end }
+        Done { status: reply.status, body_bytes: reply.body_bytes(is_head), failure, end }
     }
 }
 
 impl Session {
+    /// A reference to `stats`.
+    fn counted(&self, stats: &Arc<EntryPointStats>) -> Rc<Counted> {
+        let mut counted = self.counted.borrow_mut();
+        match &*counted {
+            Some(known) if Arc::ptr_eq(&known.0, stats) => Rc::clone(known),
+            _ => Rc::clone(counted.insert(Rc::new(Counted(Arc::clone(stats))))),
+        }
+    }
+
     /// Who the client's certificate says it is.
     fn identity(&self) -> Option<&Identity> {
         self.tls.as_ref().and_then(|tls| tls.identity.as_ref())
-    }
-}
-
-/// Counts an open request until it is dropped, by a panic too.
-struct OpenRequest<'a>(&'a Worker);
-
-impl Drop for OpenRequest<'_> {
-    fn drop(&mut self) {
-        self.0.stats().requests_open.take_one();
     }
 }

@@ -1,10 +1,12 @@
 //! Answers of the engine itself.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::relay::connection;
 use crate::error::Failure;
 use crate::http::{Version, write};
+
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// An answer that no server gave.
 #[derive(Debug)]
@@ -12,20 +14,32 @@ pub(crate) struct Reply {
     /// The status.
     pub(crate) status: u16,
     location: Option<String>,
-    body: &'static str,
+    body: Bytes,
+    kind: &'static str,
     nosniff: bool,
 }
 
 impl Reply {
+    fn text(status: u16, body: &'static str) -> Self {
+        Self { status, location: None, body: Bytes::from_static(body.as_bytes()), kind: TEXT, nosniff: false }
+    }
+
     /// What `GET /ping` gets.
     pub(crate) fn ping(draining: bool) -> Self {
-        let (status, body) = if draining { (503, "Service Unavailable") } else { (200, "OK") };
-        Self { status, location: None, body, nosniff: false }
+        if draining { Self::text(503, "Service Unavailable") } else { Self::text(200, "OK") }
+    }
+
+    /// What `GET /metrics` gets: the text, if there is one.
+    pub(crate) fn metrics(text: Option<Bytes>) -> Self {
+        match text {
+            Some(body) => Self { body, kind: "text/plain; version=0.0.4; charset=utf-8", ..Self::text(200, "") },
+            None => Self::text(500, write::reason(500)),
+        }
     }
 
     /// A permanent redirect to a location on the same host.
     pub(crate) fn moved(location: String) -> Self {
-        Self { status: 301, location: Some(location), body: "", nosniff: false }
+        Self { location: Some(location), ..Self::text(301, "") }
     }
 
     /// What a client is told about a failure. `None` if there is nobody left to tell.
@@ -33,8 +47,8 @@ impl Reply {
         let status = failure.status();
         match status {
             499 => None,
-            404 => Some(Self { status, location: None, body: "404 page not found\n", nosniff: true }),
-            _ => Some(Self { status, location: None, body: write::reason(status), nosniff: false }),
+            404 => Some(Self { nosniff: true, ..Self::text(status, "404 page not found\n") }),
+            _ => Some(Self::text(status, write::reason(status))),
         }
     }
 
@@ -42,14 +56,14 @@ impl Reply {
     pub(crate) fn write(&self, version: Version, keep_alive: bool, is_head: bool) -> BytesMut {
         let mut out = self.head(version, keep_alive);
         if !is_head {
-            out.extend_from_slice(self.body.as_bytes());
+            out.extend_from_slice(&self.body);
         }
         out
     }
 
     /// The body.
-    pub(crate) fn body(&self) -> &'static str {
-        self.body
+    pub(crate) fn body(&self) -> Bytes {
+        self.body.clone()
     }
 
     /// The head's bytes.
@@ -61,7 +75,7 @@ impl Reply {
             write::field(&mut out, b"Location", location.as_bytes());
         }
         if !self.body.is_empty() {
-            out.extend_from_slice(b"Content-Type: text/plain; charset=utf-8\r\n");
+            write::field(&mut out, b"Content-Type", self.kind.as_bytes());
         }
         if self.nosniff {
             out.extend_from_slice(b"X-Content-Type-Options: nosniff\r\n");

@@ -58,15 +58,13 @@ impl ClientStream {
         self.answer.as_mut()
     }
 
-    /// Sends a whole answer of the engine itself. Its body is short: what the client's window has no room for yet waits
-    /// in the connection.
+    /// Sends a whole answer of the engine itself. What the client's window has no room for yet of its body waits in the
+    /// connection.
     pub(crate) fn reply(&mut self, reply: &Reply, is_head: bool) -> Result<(), Failure> {
-        let body = if is_head { "" } else { reply.body() };
+        let body = if is_head { Bytes::new() } else { reply.body() };
         self.begin(reply.head(Version::Http2, true), reply.status, body.is_empty())?;
         match &mut self.answer {
-            Some(answer) if !body.is_empty() => {
-                answer.send_data(Bytes::from_static(body.as_bytes()), true).map_err(|_| Failure::ClientGone)
-            }
+            Some(answer) if !body.is_empty() => answer.send_data(body, true).map_err(|_| Failure::ClientGone),
             _ => Ok(()),
         }
     }

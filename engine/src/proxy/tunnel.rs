@@ -28,6 +28,11 @@ impl Client<'_> {
         self.watch.note_server();
         self.watch.lift();
         let interim = exchange.take_interim();
+        self.record.answered(&answer, || {
+            let mut head = BytesMut::new();
+            relay::switching(&answer, &mut head);
+            head.freeze()
+        });
         let result = match (&mut self.down, up) {
             (Downstream::Http1(client), Upstream::Http1(server)) => Ok(raw(&answer, interim, client, server).await),
             (Downstream::Http2(client), Upstream::Http1(server)) => in_stream(request, &answer, client, server).await,
@@ -35,7 +40,7 @@ impl Client<'_> {
             (_, Upstream::Http2(_)) => Err(Failure::ServerMalformed(Malformed::Syntax("101 in HTTP/2"))),
         };
         match result {
-            Ok(body_bytes) => Done { status: answer.status, body_bytes, failure: None, service: None, end: End::Close },
+            Ok(body_bytes) => Done { status: answer.status, body_bytes, failure: None, end: End::Close },
             Err(failure) => self.failed(failure, request, true).await,
         }
     }

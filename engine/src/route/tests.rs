@@ -19,7 +19,7 @@ fn route(id: &str, priority: i64, matchers: Vec<Matcher>) -> Arc<Route> {
             servers: Vec::new(),
             balance: Balance::new(&[]),
             identity: Vec::new(),
-            stats: Arc::new(ServiceStats::new(1)),
+            stats: Arc::new(ServiceStats::new(1, None)),
         }),
         pass_host_header: true,
         client_roles: Vec::new(),

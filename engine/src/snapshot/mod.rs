@@ -5,6 +5,7 @@ pub(crate) mod document;
 pub(crate) mod table;
 pub(crate) mod url;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -44,6 +45,57 @@ pub(crate) struct Settings {
     pub(crate) max_idle_connections_per_server: usize,
     pub(crate) insecure_skip_verify: bool,
     pub(crate) root_ca_pem: String,
+    #[serde(deserialize_with = "present")]
+    pub(crate) access_log: Option<AccessLog>,
+    #[serde(deserialize_with = "present")]
+    pub(crate) metrics: Option<Metrics>,
+}
+
+/// How requests are logged.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AccessLog {
+    /// Empty: standard output.
+    pub(crate) file_path: String,
+    pub(crate) format: String,
+    pub(crate) buffering_size: u32,
+    pub(crate) filters: AccessLogFilters,
+    pub(crate) fields: AccessLogFields,
+}
+
+/// Which requests are logged: those that any of these accepts.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AccessLogFilters {
+    /// Ranges, both ends included.
+    pub(crate) status_codes: Vec<(u16, u16)>,
+    pub(crate) retry_attempts: bool,
+    pub(crate) min_duration_ms: u64,
+}
+
+/// What of a request is logged. Modes are `keep` and `drop`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AccessLogFields {
+    pub(crate) default_mode: String,
+    pub(crate) names: BTreeMap<String, String>,
+    pub(crate) headers: AccessLogHeaders,
+}
+
+/// Which headers are logged. Modes are `keep`, `drop` and `redact`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AccessLogHeaders {
+    pub(crate) default_mode: String,
+    pub(crate) names: BTreeMap<String, String>,
+}
+
+/// How requests are measured.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Metrics {
+    /// Upper bounds of the histograms' buckets, in seconds, rising; without infinity.
+    pub(crate) buckets: Vec<f64>,
 }
 
 /// Where clients connect.
@@ -57,6 +109,7 @@ pub(crate) struct EntryPoint {
     #[serde(deserialize_with = "present")]
     pub(crate) proxy_protocol: Option<TrustedPeers>,
     pub(crate) ping: bool,
+    pub(crate) metrics: bool,
     #[serde(deserialize_with = "present")]
     pub(crate) tls: Option<Tls>,
 }

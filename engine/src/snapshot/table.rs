@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::access_log::AccessLog;
 use crate::balance::Balance;
 use crate::limit::{Connections, Limits};
+use crate::metrics::series::Bounds;
 use crate::route::modify::Modifier;
 use crate::route::{Conditions, Router};
 use crate::stats::{EntryPointStats, ServiceStats};
@@ -59,6 +61,10 @@ pub(crate) struct Settings {
     pub(crate) grace_timeout: Duration,
     /// Idle connections kept per server and worker.
     pub(crate) max_idle_per_server: usize,
+    /// How requests are logged.
+    pub(crate) access_log: Option<Arc<AccessLog>>,
+    /// If requests are measured: the histograms' buckets.
+    pub(crate) metrics: Option<Arc<Bounds>>,
 }
 
 /// An entry point with its routes.
@@ -72,6 +78,8 @@ pub(crate) struct EntryPoint {
     pub(crate) proxy_protocol: Option<Trust>,
     /// Whether the engine answers `/ping` here.
     pub(crate) ping: bool,
+    /// Whether the engine answers `/metrics` here.
+    pub(crate) metrics: bool,
     /// TLS, if it is spoken.
     pub(crate) tls: Option<Arc<ServerTls>>,
     /// How many connections are let in.
@@ -150,6 +158,29 @@ impl Trust {
     }
 }
 
+impl Route {
+    /// The frontend's name: what follows the provider in the id.
+    pub(crate) fn name(&self) -> &str {
+        bare(&self.id)
+    }
+}
+
+impl Service {
+    /// The backend's name: what follows the provider in the id.
+    pub(crate) fn name(&self) -> &str {
+        bare(&self.id)
+    }
+
+    /// Whether a server gets requests.
+    pub(crate) fn is_up(&self, index: usize) -> bool {
+        index < self.servers.len()
+    }
+}
+
+fn bare(id: &str) -> &str {
+    id.split_once('/').map_or(id, |(_, name)| name)
+}
+
 impl Tables {
     /// Tables of an engine that was not told anything yet.
     pub(crate) fn empty() -> Self {
@@ -168,6 +199,8 @@ impl Tables {
                 request_accept_grace_timeout: Duration::ZERO,
                 grace_timeout: Duration::from_secs(10),
                 max_idle_per_server: 0,
+                access_log: None,
+                metrics: None,
             }),
             entry_points: HashMap::new(),
             services: Vec::new(),

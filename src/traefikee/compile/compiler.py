@@ -15,6 +15,7 @@ from traefikee.config.certificates import CertificatePair
 from traefikee.config.durations import milliseconds
 from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, TLSCertificate
 from traefikee.config.errors import did_you_mean
+from traefikee.config.observability import AccessLog
 from traefikee.config.runtime import ObjectError, ObjectKind, Severity
 from traefikee.config.static import EntryPoint, LogLevel, StaticConfiguration
 from traefikee.rules import Matcher, Modifier, RuleError, parse_rule
@@ -223,6 +224,7 @@ class _Compiler:
             ),
             proxy_protocol=peers and snap.ProxyProtocol(insecure=peers.insecure, trusted_ips=peers.trusted_ips),
             ping=self.static.ping is not None and self.static.ping.entry_point == entry_point.name,
+            metrics=self.static.prometheus is not None and self.static.prometheus.entry_point == entry_point.name,
             tls=tls,
         )
 
@@ -242,7 +244,24 @@ def _settings(static: StaticConfiguration) -> snap.Settings:
             "max_idle_connections_per_server": static.max_idle_conns_per_host or 2,
             "insecure_skip_verify": static.insecure_skip_verify,
             "root_ca_pem": static.root_cas,
+            "access_log": static.access_log and _access_log(static.access_log),
+            "metrics": static.prometheus and snap.Metrics(buckets=static.prometheus.buckets),
         }
+    )
+
+
+def _access_log(log: AccessLog) -> snap.AccessLog:
+    headers = snap.AccessLogHeaders(default_mode=log.headers_mode, names=log.header_modes)
+    return snap.AccessLog(
+        file_path=log.file_path,
+        format=log.format,
+        buffering_size=log.buffering_size,
+        filters=snap.AccessLogFilters(
+            status_codes=log.status_codes,
+            retry_attempts=log.retry_attempts,
+            min_duration_ms=milliseconds(log.min_duration),
+        ),
+        fields=snap.AccessLogFields(default_mode=log.fields_mode, names=log.field_modes, headers=headers),
     )
 
 

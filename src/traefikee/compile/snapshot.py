@@ -11,6 +11,45 @@ from traefikee.config.model import Model
 FORMAT = 1
 
 
+class AccessLogFilters(Model):
+    """Which requests are logged: those that any of these accepts, or all."""
+
+    status_codes: tuple[tuple[int, int], ...] = ()
+    retry_attempts: bool = False
+    min_duration_ms: int = 0
+
+
+class AccessLogHeaders(Model):
+    """What is done with headers, by name and for all others."""
+
+    default_mode: Literal["keep", "drop", "redact"] = "keep"
+    names: dict[str, Literal["keep", "drop", "redact"]] = Field(default_factory=dict)
+
+
+class AccessLogFields(Model):
+    """What is done with fields, by name and for all others."""
+
+    default_mode: Literal["keep", "drop"] = "keep"
+    names: dict[str, Literal["keep", "drop"]] = Field(default_factory=dict)
+    headers: AccessLogHeaders = AccessLogHeaders()
+
+
+class AccessLog(Model):
+    """A line for each request, in a file or, with an empty path, on standard output."""
+
+    file_path: str = ""
+    format: Literal["common", "json"] = "common"
+    buffering_size: int = 0
+    filters: AccessLogFilters = AccessLogFilters()
+    fields: AccessLogFields = AccessLogFields()
+
+
+class Metrics(Model):
+    """Requests are measured; ``buckets`` are the upper bounds of the histograms, in seconds."""
+
+    buckets: tuple[float, ...]
+
+
 class Settings(Model):
     """What holds for the whole engine. Timeouts are milliseconds, 0 means none.
 
@@ -31,6 +70,8 @@ class Settings(Model):
     max_idle_connections_per_server: int = 200
     insecure_skip_verify: bool = False
     root_ca_pem: str = ""
+    access_log: AccessLog | None = None
+    metrics: Metrics | None = None
 
 
 class ForwardedHeaders(Model):
@@ -72,7 +113,9 @@ class Limits(Model):
 
 
 class EntryPoint(Model):
-    """A listener. ``address`` is in Go's listen syntax; with ``ping`` the engine answers ``/ping`` itself."""
+    """A listener. ``address`` is in Go's listen syntax; with ``ping`` the engine answers ``/ping`` itself, with
+    ``metrics`` it answers ``/metrics``.
+    """
 
     name: str
     address: str
@@ -80,6 +123,7 @@ class EntryPoint(Model):
     limits: Limits = Limits()
     proxy_protocol: ProxyProtocol | None = None
     ping: bool = False
+    metrics: bool = False
     tls: TLS | None = None
 
 

@@ -12,6 +12,7 @@ from traefikee.config.durations import parse_duration
 from traefikee.config.entry_point import parse_entry_point
 from traefikee.config.errors import ConfigurationError, Problem, did_you_mean, nearest
 from traefikee.config.names import NOT_YET, OPTIONS, Option, find_option, is_not_yet
+from traefikee.config.observability import Prometheus, build_access_log, build_prometheus
 from traefikee.config.static import (
     ClientTLS,
     ConsulOptions,
@@ -61,6 +62,11 @@ def _parse_int(text: str) -> int:
     if number > 2**31 - 1:
         raise ValueError(f'"{text}" is too large')
     return number
+
+
+def _split(value: str, separators: str) -> list[str]:
+    pattern = r"\s" if separators == " " else f"[{re.escape(separators)}]"
+    return [part.strip() for part in re.split(pattern, value) if part.strip()]
 
 
 def build_static(values: Sequence[tuple[str, str | None]], read_file: ReadFile) -> StaticConfiguration:
@@ -135,8 +141,7 @@ class _Builder:
             case "duration":
                 self.durations[name] = parse_duration(value)
             case "list":
-                parts = [part.strip() for part in value.split(",")]
-                self.lists.setdefault(name, []).extend(part for part in parts if part)
+                self.lists.setdefault(name, []).extend(_split(value, option.separators))
             case "entrypoint":
                 entry_point = parse_entry_point(value, self.read_file)
                 self.entry_points.pop(entry_point.name, None)
@@ -146,7 +151,8 @@ class _Builder:
 
     def _assemble(self) -> StaticConfiguration:
         ping = self._ping()
-        entry_points = self._entry_points(ping)
+        prometheus = build_prometheus(self)
+        entry_points = self._entry_points(ping, prometheus)
         debug = self.switches.get("debug", False)
         return StaticConfiguration(
             entry_points=entry_points,
@@ -176,14 +182,17 @@ class _Builder:
             ),
             api=self.switches.get("api", False),
             ping=ping,
+            access_log=build_access_log(self),
+            prometheus=prometheus,
             consul=self._consul(),
         )
 
-    def _given(self, parent: str) -> bool:
+    def given(self, parent: str) -> bool:
         """Tell whether a struct is switched on: by itself, or by an option below it."""
         if parent in self.switches:
             return self.switches[parent]
-        return any(name.startswith(parent + ".") for name in (*self.texts, *self.switches))
+        named = (self.texts, self.switches, self.lists, self.numbers, self.durations)
+        return any(name.startswith(parent + ".") for names in named for name in names)
 
     def _log_level(self, *, debug: bool) -> LogLevel:
         text = self.texts.get("logLevel")
@@ -196,19 +205,23 @@ class _Builder:
         return level
 
     def _ping(self) -> Ping | None:
-        return Ping(entry_point=self.texts.get("ping.entryPoint", "traefik")) if self._given("ping") else None
+        return Ping(entry_point=self.texts.get("ping.entryPoint", "traefik")) if self.given("ping") else None
 
-    def _entry_points(self, ping: Ping | None) -> tuple[EntryPoint, ...]:
-        """Return the entry points, with those that come by themselves: ``http``, and ``traefik`` for ping."""
+    def _entry_points(self, ping: Ping | None, prometheus: Prometheus | None) -> tuple[EntryPoint, ...]:
+        """Return the entry points, with those that come by themselves: ``http``, ``traefik`` for ping and metrics."""
         found = list(self.entry_points.values())
         if not found and not self.broken_entry_point:
             found = [EntryPoint(name="http", address=":80")]
         names = [entry_point.name for entry_point in found]
-        if ping is not None and ping.entry_point not in names and not self.broken_entry_point:
-            if ping.entry_point == "traefik":
+        internal = [("ping.entryPoint", ping), ("metrics.prometheus.entryPoint", prometheus)]
+        for option, feature in internal:
+            if feature is None or feature.entry_point in names or self.broken_entry_point:
+                continue
+            if feature.entry_point == "traefik":
                 found.append(EntryPoint(name="traefik", address=":8080"))
+                names.append("traefik")
             else:
-                self.problem("ping.entryPoint", _undefined(ping.entry_point, names))
+                self.problem(option, _undefined(feature.entry_point, names))
         for index, entry_point in enumerate(found):
             for other in found[:index]:
                 if same_listener(entry_point.address, other.address):
@@ -272,7 +285,7 @@ class _Builder:
             self.problem("consul.endpoint", "names no host:port")
         for endpoint in options.endpoints:
             self._check_endpoint("consul.endpoint", endpoint)
-        return options if self._given("consul") else None
+        return options if self.given("consul") else None
 
     def _check_endpoint(self, option: str, endpoint: str) -> None:
         if "@" in endpoint:
@@ -305,7 +318,7 @@ class _Builder:
             key=key,
             insecure_skip_verify=self.switches.get(f"{parent}.insecureSkipVerify", False),
         )
-        return tls if self._given(parent) else None
+        return tls if self.given(parent) else None
 
 
 def _unknown(name: str) -> str:

@@ -14,10 +14,12 @@ class Option:
 
     :ivar name: dotted, as documented (``consul.endpoint``); its case does not matter on the command line.
     :ivar kind: ``struct`` switches a feature on, alone or with ``=true``, and ``=false`` switches it off; ``bool`` may
-        stand alone too; ``list`` is comma-separated and repeatable; ``entrypoint`` is repeatable, one each time.
+        stand alone too; ``list`` is repeatable and has several values at once; ``entrypoint``
+        is repeatable, one each time.
     :ivar help: one sentence without a full stop.
     :ivar default: the default as text, for help.
     :ivar short: a one-letter form, or an empty text.
+    :ivar separators: what separates the values of a list; a blank stands for any white space.
     :ivar secret: whether the value has to be kept out of logs and process lists.
     """
 
@@ -27,6 +29,7 @@ class Option:
     default: str = ""
     short: str = ""
     secret: bool = False
+    separators: str = ","
 
 
 OPTIONS: tuple[Option, ...] = (
@@ -78,6 +81,43 @@ OPTIONS: tuple[Option, ...] = (
     Option("api", "struct", "API and dashboard on the control nodes", "false"),
     Option("ping", "struct", "Answer /ping on an entry point", "false"),
     Option("ping.entryPoint", "string", "The entry point of /ping; traefik is made on :8080 if need be", "traefik"),
+    Option("accessLog", "struct", "Log each request", "false"),
+    Option("accessLog.filePath", "string", "The file on each data node, instead of its standard output"),
+    Option("accessLog.format", "string", "common or json", "common"),
+    Option("accessLog.bufferingSize", "int", "Lines that are gathered before they are written", "0"),
+    Option("accessLog.filters", "struct", "Log only some requests: those that any filter accepts", "false"),
+    Option("accessLog.filters.statusCodes", "list", "Log these statuses: 200,500-599", separators=",;"),
+    Option("accessLog.filters.retryAttempts", "bool", "Log requests that took another attempt", "false"),
+    Option("accessLog.filters.minDuration", "duration", "Log requests that took longer", "0"),
+    Option("accessLog.fields", "struct", "Choose what is in a line", "false"),
+    Option("accessLog.fields.defaultMode", "string", "keep or drop fields that are not named", "keep"),
+    Option(
+        "accessLog.fields.names", "list", "Fields to keep or drop: 'ClientHost=drop StartLocal=drop'", separators=" "
+    ),
+    Option("accessLog.fields.headers", "struct", "Choose which headers are in a line", "false"),
+    Option("accessLog.fields.headers.defaultMode", "string", "keep, drop or redact headers that are not named", "keep"),
+    Option(
+        "accessLog.fields.headers.names",
+        "list",
+        "Headers to keep, drop or redact: 'User-Agent=keep Authorization=redact'",
+        separators=" ",
+    ),
+    Option("accessLogsFile", "string", "Deprecated: use accessLog.filePath; wins over it"),
+    Option("metrics", "struct", "Measure requests; needs metrics.prometheus too", "false"),
+    Option("metrics.prometheus", "struct", "Metrics for Prometheus at /metrics of an entry point", "false"),
+    Option(
+        "metrics.prometheus.entryPoint",
+        "string",
+        "The entry point of /metrics; traefik is made on :8080 if need be",
+        "traefik",
+    ),
+    Option(
+        "metrics.prometheus.buckets",
+        "list",
+        "Upper bounds of the histograms' buckets in seconds",
+        "0.1,0.3,1.2,5",
+        separators=",;",
+    ),
     Option("consul", "struct", "Read frontends and backends from Consul's key-value store", "false"),
     Option("consul.endpoint", "string", "Consul's host:port, several separated by commas", "127.0.0.1:8500"),
     Option("consul.watch", "bool", "Follow changes", "true"),
@@ -93,8 +133,6 @@ OPTIONS: tuple[Option, ...] = (
 
 NOT_YET: frozenset[str] = frozenset(
     {
-        "accessLog",
-        "accessLogsFile",
         "acme",
         "api.dashboard",
         "api.debug",
@@ -123,7 +161,9 @@ NOT_YET: frozenset[str] = frozenset(
         "kubernetes",
         "marathon",
         "mesos",
-        "metrics",
+        "metrics.datadog",
+        "metrics.influxdb",
+        "metrics.statsd",
         "rancher",
         "rest",
         "retry",

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.model import Model
+from traefikee.config.observability import AccessLog, Prometheus
 
 LogLevel: TypeAlias = Literal["DEBUG", "INFO", "WARN", "ERROR", "FATAL", "PANIC"]
 TLSVersion: TypeAlias = Literal["1.2", "1.3"]
@@ -160,6 +161,8 @@ class StaticConfiguration(Model):
     life_cycle: LifeCycle = LifeCycle()
     api: bool = False
     ping: Ping | None = None
+    access_log: AccessLog | None = None
+    prometheus: Prometheus | None = None
     consul: ConsulOptions | None = None
 
     def entry_point(self, name: str) -> EntryPoint | None:

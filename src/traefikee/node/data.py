@@ -100,6 +100,7 @@ class DataNode:
             asyncio.create_task(self._report_changes(), name="reports"),
             asyncio.create_task(self._count(), name="counters"),
             asyncio.create_task(self._retry_refused(), name="refused snapshots"),
+            asyncio.create_task(self._rotate(), name="log rotation"),
         ]
         stop = asyncio.create_task(stopping.wait())
         restart = asyncio.create_task(restarting.wait())
@@ -298,6 +299,18 @@ class DataNode:
                     duration_seconds_total=round(float(requests["duration_seconds_total"]), 3),
                     response_bytes_total=int(requests["response_bytes_total"]),
                 )
+
+    async def _rotate(self) -> None:
+        """Pass SIGUSR1, by which Traefik is told that its log files were moved away, on to the engine."""
+        moved = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, moved.set)
+        while True:
+            await moved.wait()
+            moved.clear()
+            try:
+                await self._engine.client.reopen()
+            except UnreachableError as error:
+                _log.error("the access log was not opened again", reason=error.cause)
 
     async def _say_goodbye(self) -> None:
         with contextlib.suppress(TimeoutError):

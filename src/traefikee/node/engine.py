@@ -116,6 +116,10 @@ class Engine:
         """Return the engine's totals since it started."""
         return _content(await self._send("GET", "/counters"))
 
+    async def reopen(self) -> None:
+        """Have the engine open the file of its access log again, by its name."""
+        await self._send("POST", "/reopen")
+
     async def stop(self) -> None:
         """Ask the engine to end gracefully; it ends later."""
         await self._send("POST", "/stop")

@@ -103,6 +103,8 @@ def compile_internal(identity: Identity, addresses: Addresses, sockets: Sockets)
             max_idle_connections_per_server=64,
             insecure_skip_verify=False,
             root_ca_pem="",
+            access_log=None,
+            metrics=None,
         ),
         entry_points=tuple(entry_points),
         routes=tuple(routes),
@@ -128,6 +130,7 @@ def _entry_point(name: str, address: str, client_ca: ClientCA | None, *, ping: b
         limits=Limits(max_connections=0, max_connections_per_client=0),
         proxy_protocol=None,
         ping=ping,
+        metrics=False,
         tls=tls,
     )
 

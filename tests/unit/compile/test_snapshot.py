@@ -68,6 +68,8 @@ def test_the_document() -> None:
             "max_idle_connections_per_server": 200,
             "insecure_skip_verify": False,
             "root_ca_pem": "",
+            "access_log": None,
+            "metrics": None,
         },
         "entry_points": [
             {
@@ -77,6 +79,7 @@ def test_the_document() -> None:
                 "limits": {"max_connections": 0, "max_connections_per_client": 0},
                 "proxy_protocol": None,
                 "ping": False,
+                "metrics": False,
                 "tls": None,
             },
             {
@@ -86,6 +89,7 @@ def test_the_document() -> None:
                 "limits": {"max_connections": 0, "max_connections_per_client": 0},
                 "proxy_protocol": None,
                 "ping": True,
+                "metrics": False,
                 "tls": {
                     "certificates": ["c"],
                     "default_certificate": "c",

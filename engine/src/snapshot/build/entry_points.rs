@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::Kept;
 use crate::limit::Limits;
+use crate::metrics::series::Bounds;
 use crate::route::Router;
 use crate::snapshot;
 use crate::snapshot::table::{EntryPoint, Trust};
@@ -21,6 +22,7 @@ pub(super) fn entry_point(
     entry_point: &snapshot::EntryPoint,
     certificates: &Certificates<'_>,
     kept: &Kept<'_>,
+    bounds: Option<&Arc<Bounds>>,
 ) -> Result<(SocketAddr, EntryPoint), String> {
     let address = crate::listen::resolve(&entry_point.address)?;
     let trust = trust("forwarded_headers", &entry_point.forwarded_headers)?;
@@ -30,8 +32,8 @@ pub(super) fn entry_point(
         Some(tls) => server_tls(&entry_point.name, tls, certificates, kept)?,
     };
     let stats = match kept.entry_point_stats.get(&entry_point.name) {
-        Some(stats) => Arc::clone(stats),
-        None => Arc::new(EntryPointStats::new(kept.workers)),
+        Some(stats) if stats.series.fits(bounds) => Arc::clone(stats),
+        _ => Arc::new(EntryPointStats::new(kept.workers, bounds)),
     };
     let before = kept.tables.entry_points.values().find(|before| before.name == entry_point.name);
     let limit = |number: u32| (number > 0).then_some(number);
@@ -40,6 +42,7 @@ pub(super) fn entry_point(
         trust,
         proxy_protocol: proxy_protocol.transpose()?,
         ping: entry_point.ping,
+        metrics: entry_point.metrics,
         tls,
         limits: Limits {
             total: limit(entry_point.limits.max_connections),

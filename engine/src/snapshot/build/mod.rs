@@ -13,6 +13,8 @@ use services::Known;
 
 use super::table::{EntryPoint, Route, Service, Settings, Tables};
 use super::{Kind, Object, Problem, Snapshot};
+use crate::access_log::fields::Layout;
+use crate::metrics::series::Bounds;
 use crate::route::Router;
 use crate::stats::EntryPointStats;
 use crate::tls::server::identified;
@@ -51,6 +53,8 @@ pub(crate) struct Sources {
 pub(crate) struct Built {
     pub(crate) revision: u64,
     pub(crate) settings: Settings,
+    /// What is logged of requests, and the file.
+    pub(crate) access_log: Option<(Layout, String)>,
     /// Each with the address that it listens on.
     pub(crate) entry_points: Vec<(SocketAddr, EntryPoint)>,
     pub(crate) services: Vec<Arc<Service>>,
@@ -62,10 +66,15 @@ pub(crate) struct Built {
 pub(crate) fn build(snapshot: Snapshot, kept: &Kept<'_>) -> Result<Built, Vec<Problem>> {
     let mut problems = Problems::default();
     let settings = problems.of(Kind::Settings, "", settings::settings(&snapshot.settings));
+    let bounds = settings.as_ref().and_then(|settings| settings.metrics.as_ref());
+    let access_log = snapshot.settings.access_log.as_ref().and_then(|it| {
+        let layout = problems.of(Kind::Settings, "", Layout::build(it))?;
+        Some((layout, it.file_path.clone()))
+    });
     let upstream_tls = problems.of(Kind::Settings, "", settings::upstream_tls(&snapshot, kept));
     let same = Same::of(&snapshot, kept, upstream_tls.as_ref());
-    let services = services(&snapshot, kept, &same, upstream_tls.as_ref(), &mut problems);
-    let entry_points = entry_points(&snapshot, kept, &same, &mut problems);
+    let services = services(&snapshot, kept, &same, upstream_tls.as_ref(), bounds, &mut problems);
+    let entry_points = entry_points(&snapshot, kept, &same, bounds, &mut problems);
     let routes = routes(&snapshot, &same, &services, &mut problems);
     let (Some(settings), Some(upstream_tls), true) = (settings, upstream_tls, problems.0.is_empty()) else {
         return Err(problems.0);
@@ -76,6 +85,7 @@ pub(crate) fn build(snapshot: Snapshot, kept: &Kept<'_>) -> Result<Built, Vec<Pr
     Ok(Built {
         revision: snapshot.revision,
         settings,
+        access_log,
         entry_points: entry_points.clone(),
         services: services.clone(),
         upstream_tls,
@@ -132,6 +142,7 @@ fn services<'a>(
     kept: &Kept<'_>,
     same: &Same<'_>,
     upstream_tls: Option<&Arc<UpstreamTls>>,
+    bounds: Option<&Arc<Bounds>>,
     problems: &mut Problems,
 ) -> Services<'a> {
     let mut services = Services::default();
@@ -143,7 +154,7 @@ fn services<'a>(
             Some(built) => Some(Arc::clone(built)),
             None => {
                 let known = known.get_or_insert_with(|| Known::of(kept, tls));
-                problems.of(Kind::Service, &service.id, known.service(service, kept, tls))
+                problems.of(Kind::Service, &service.id, known.service(service, kept, tls, bounds))
             }
         };
         services.in_order.extend(built.clone());
@@ -157,6 +168,7 @@ fn entry_points(
     snapshot: &Snapshot,
     kept: &Kept<'_>,
     same: &Same<'_>,
+    bounds: Option<&Arc<Bounds>>,
     problems: &mut Problems,
 ) -> Vec<Option<(SocketAddr, EntryPoint)>> {
     if let Some(before) = same.entry_points {
@@ -173,7 +185,8 @@ fn entry_points(
     for entry_point in &snapshot.entry_points {
         let name = entry_point.name.as_str();
         problems.unique(Kind::EntryPoint, name, !names.insert(name));
-        let built = problems.of(Kind::EntryPoint, name, entry_points::entry_point(entry_point, &certificates, kept));
+        let built =
+            problems.of(Kind::EntryPoint, name, entry_points::entry_point(entry_point, &certificates, kept, bounds));
         let twin = built.as_ref().and_then(|(address, _)| {
             let same = |other: &&(SocketAddr, EntryPoint)| other.0 == *address && address.port() != 0;
             listening.iter().flatten().find(same).map(|other| other.1.name.clone())

@@ -8,6 +8,7 @@ use rustls_pki_types::ServerName;
 
 use super::Kept;
 use crate::balance::Balance;
+use crate::metrics::series::Bounds;
 use crate::pool::connect::{ClientTls, Target};
 use crate::snapshot;
 use crate::snapshot::table::{Server, Service};
@@ -37,6 +38,7 @@ impl<'a> Known<'a> {
         service: &snapshot::Service,
         kept: &Kept<'_>,
         tls: &UpstreamTls,
+        bounds: Option<&Arc<Bounds>>,
     ) -> Result<Arc<Service>, String> {
         if service.balancer != "wrr" {
             return Err(format!("balancer \"{}\" is unknown", service.balancer));
@@ -46,7 +48,9 @@ impl<'a> Known<'a> {
             service.servers.iter().map(|server| self.server(server, tls)).collect::<Result<_, _>>()?;
         if let Some(before) = before.filter(|before| {
             let same = |(a, b): (&Arc<Server>, &Arc<Server>)| Arc::ptr_eq(a, b);
-            before.identity == service.servers && before.servers.iter().zip(&servers).all(same)
+            before.identity == service.servers
+                && before.stats.series.fits(bounds)
+                && before.servers.iter().zip(&servers).all(same)
         }) {
             return Ok(Arc::clone(before));
         }
@@ -57,8 +61,8 @@ impl<'a> Known<'a> {
             balance: Balance::new(&weights),
             identity: service.servers.clone(),
             stats: match before {
-                Some(before) => Arc::clone(&before.stats),
-                None => Arc::new(ServiceStats::new(kept.workers)),
+                Some(before) if before.stats.series.fits(bounds) => Arc::clone(&before.stats),
+                _ => Arc::new(ServiceStats::new(kept.workers, bounds)),
             },
         }))
     }
