@@ -9,11 +9,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use slab::Slab;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::access_log::Lines;
 use crate::error::{Cause, Kind};
@@ -21,7 +22,7 @@ use crate::limit::Admitted;
 use crate::pool::Pools;
 use crate::proxy;
 use crate::proxy::watch::Watches;
-use crate::snapshot::table::Slot;
+use crate::snapshot::table::{Settings, Slot};
 use crate::state::Shared;
 use crate::stats::WorkerStats;
 
@@ -29,6 +30,10 @@ use crate::stats::WorkerStats;
 const SWEEP: Duration = Duration::from_secs(5);
 /// How long nothing is accepted after it failed, for example for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Tasks that run before the sockets are looked at again. Under load a look finds as many ready as there are busy
+/// connections; more looks only cost more system calls.
+const TASKS_BETWEEN_LOOKS: u32 = 256;
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -48,11 +53,11 @@ pub(crate) enum Order {
     Leave(oneshot::Sender<()>),
 }
 
-/// Tells the connections of a listener that they are to end.
+/// Tells the connections of a listener that they are to end. Waiting for that costs no lock: each request does it.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     passing: Cell<Passing>,
-    notify: Notify,
+    waiting: RefCell<Slab<Waker>>,
 }
 
 /// How a gate stands; it only ever goes on to the next.
@@ -81,15 +86,47 @@ impl Gate {
     }
 
     async fn reaches(&self, passing: Passing) {
-        while self.passing.get() < passing {
-            self.notify.notified().await;
-        }
+        let mut place = Place { gate: self, key: None };
+        std::future::poll_fn(|cx| {
+            if self.passing.get() >= passing {
+                return Poll::Ready(());
+            }
+            place.wait(cx.waker());
+            Poll::Pending
+        })
+        .await;
     }
 
     fn set(&self, passing: Passing) {
         if self.passing.get() < passing {
             self.passing.set(passing);
-            self.notify.notify_waiters();
+            for (_, waker) in self.waiting.borrow().iter() {
+                waker.wake_by_ref();
+            }
+        }
+    }
+}
+
+/// A place among those who wait for a gate, given up when it is dropped.
+struct Place<'a> {
+    gate: &'a Gate,
+    key: Option<usize>,
+}
+
+impl Place<'_> {
+    fn wait(&mut self, waker: &Waker) {
+        let mut waiting = self.gate.waiting.borrow_mut();
+        match self.key {
+            Some(key) => waiting[key].clone_from(waker),
+            None => self.key = Some(waiting.insert(waker.clone())),
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.gate.waiting.borrow_mut().remove(key);
         }
     }
 }
@@ -106,9 +143,23 @@ pub(crate) struct Worker {
     pub(crate) watches: Watches,
     /// Its lines of the access log.
     pub(crate) lines: Lines,
+    settings: RefCell<Rc<Counted>>,
     listeners: RefCell<HashMap<Slot, Vec<Listening>>>,
     /// Gates of listeners that were left to another engine.
     left: RefCell<Vec<Rc<Gate>>>,
+}
+
+/// Settings whose users a worker counts by itself: a count that all workers change with every request would go to and fro
+/// between their caches.
+#[derive(Debug)]
+pub(crate) struct Counted(Arc<Settings>);
+
+impl std::ops::Deref for Counted {
+    type Target = Settings;
+
+    fn deref(&self) -> &Settings {
+        &self.0
+    }
 }
 
 struct Listening {
@@ -121,6 +172,16 @@ impl Worker {
     pub(crate) fn stats(&self) -> &WorkerStats {
         &self.shared.stats[self.index]
     }
+
+    /// The settings of this moment.
+    pub(crate) fn settings(&self) -> Rc<Counted> {
+        let tables = self.shared.tables.load();
+        let mut settings = self.settings.borrow_mut();
+        if !Arc::ptr_eq(&settings.0, &tables.settings) {
+            *settings = Rc::new(Counted(Arc::clone(&tables.settings)));
+        }
+        Rc::clone(&settings)
+    }
 }
 
 /// Starts a worker's thread. It runs until the sender of its orders is dropped.
@@ -128,7 +189,10 @@ pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<mpsc::Unbou
     let (orders, receiver) = mpsc::unbounded_channel();
     let (started, is_started) = std::sync::mpsc::sync_channel(1);
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        let built = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+        let built = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .event_interval(TASKS_BETWEEN_LOOKS)
+            .build_local(Default::default());
         let (result, runtime) = match built {
             Ok(runtime) => (Ok(()), Some(runtime)),
             Err(error) => (Err(error), None),
@@ -148,9 +212,11 @@ pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<mpsc::Unbou
 }
 
 async fn run(index: usize, shared: Arc<Shared>, mut orders: mpsc::UnboundedReceiver<Order>) {
+    let settings = Rc::new(Counted(Arc::clone(&shared.tables.load().settings)));
     let worker = Rc::new(Worker {
         index,
         shared,
+        settings: RefCell::new(settings),
         pools: Pools::default(),
         watches: Watches::default(),
         lines: Lines::default(),

@@ -146,11 +146,10 @@ impl Exchange {
         watch: &Watched<'_>,
     ) -> Result<(), Failure> {
         poll_fn(|cx| {
-            if let Err(failure) = self.poll_request(cx, client, server) {
-                return Poll::Ready(Err(failure));
-            }
+            self.poll_request(cx, client, server)?;
             match download.poll(cx, server.source(), client.sink()) {
                 Poll::Pending => {
+                    self.poll_presence(cx, client)?;
                     let waits = if download.is_held(server.buffered()) { Waits::ClientTakes } else { Waits::Server };
                     watch.note(waits, download.moved(), self.upload.is_read());
                     watch.poll(cx)?;
@@ -205,7 +204,10 @@ impl Exchange {
             }
             self.poll_interim(cx, client)?;
             match server.poll_fill(cx) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.poll_presence(cx, client)?;
+                    return Poll::Pending;
+                }
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.closed(None))),
                 Poll::Ready(Ok(_)) => self.answered = true,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(self.closed(Some(error)))),
@@ -287,7 +289,7 @@ impl Exchange {
         }
     }
 
-    /// Sends what there is of the request. When it has been sent, watches whether the client stays.
+    /// Sends what there is of the request.
     fn poll_request(
         &mut self,
         cx: &mut Context<'_>,
@@ -296,9 +298,7 @@ impl Exchange {
     ) -> Result<(), Failure> {
         if matches!(self.sending, Sending::Running) {
             match self.upload.poll(cx, client.source(), server.sink()) {
-                // A client that leaves while the server takes nothing would not be noticed otherwise.
-                Poll::Pending if self.upload.is_held(client.buffered()) => {}
-                Poll::Pending => return Ok(()),
+                Poll::Pending => {}
                 Poll::Ready(Ok(())) => self.sending = Sending::Done,
                 Poll::Ready(Err(Broken::Sink(error))) => {
                     self.sending = Sending::Stopped;
@@ -308,6 +308,16 @@ impl Exchange {
                 Poll::Ready(Err(Broken::Malformed(error))) => return Err(Failure::Request(error)),
             }
         }
-        client.poll_presence(cx)
+        Ok(())
+    }
+
+    /// Watches whether the client stays; asked whenever there is nothing else to do, since each time costs a lock.
+    fn poll_presence(&self, cx: &mut Context<'_>, client: &mut Downstream<'_>) -> Result<(), Failure> {
+        match self.sending {
+            // What it sends is read anyway, and so is its end.
+            Sending::Running if !self.upload.is_held(client.buffered()) => Ok(()),
+            // A client that leaves while the server takes nothing would not be noticed otherwise.
+            _ => client.poll_presence(cx),
+        }
     }
 }

@@ -26,7 +26,8 @@ use crate::snapshot::table::{Route, Server, Settings};
 /// An answer whose head has come, and the connection on which its body follows.
 pub(super) struct Answered {
     pub(super) answer: Answer,
-    server: Arc<Server>,
+    /// Its index in the service.
+    server: usize,
     pub(super) up: Upstream,
     pub(super) exchange: Exchange,
 }
@@ -72,7 +73,7 @@ impl Client<'_> {
         let attempt = self.attempt(request, route, rewritten, trusted, settings, &mut is_read).await;
         let done = match attempt {
             Ok(answered) if answered.answer.status == 101 => self.tunnel(request, answered).await,
-            Ok(answered) => self.deliver(request, answered, settings).await,
+            Ok(answered) => self.deliver(request, route, answered, settings).await,
             Err(failure) => self.failed(failure, request, is_read).await,
         };
         if let Some(failure) = &done.failure {
@@ -173,7 +174,7 @@ impl Client<'_> {
                     return Err(Failure::ServerMalformed(Malformed::Syntax("the protocol was not changed")));
                 }
                 Ok(answer) => {
-                    return Ok(Answered { answer, server: Arc::clone(server), up, exchange: running });
+                    return Ok(Answered { answer, server: index, up, exchange: running });
                 }
                 Err(failure) => {
                     again += 1;
@@ -268,7 +269,7 @@ impl Client<'_> {
     }
 
     /// Relays an answer.
-    async fn deliver(&mut self, request: &Request, answered: Answered, settings: &Settings) -> Done {
+    async fn deliver(&mut self, request: &Request, route: &Route, answered: Answered, settings: &Settings) -> Done {
         let Answered { answer, server, mut up, mut exchange } = answered;
         let goes_on = request.keep_alive && exchange.upload.is_read() && !self.session.gate.is_closed();
         let delivery = relay::delivery(&answer, request.version, goes_on);
@@ -303,7 +304,7 @@ impl Client<'_> {
                     && exchange.is_sent()
                     && let Upstream::Http1(conn) = up
                 {
-                    self.session.worker.pools.put(&server, conn, settings.max_idle_per_server);
+                    self.session.worker.pools.put(&route.service.servers[server], conn, settings.max_idle_per_server);
                 }
                 let end = match (delivery.keep_alive, exchange.upload.is_read()) {
                     (true, true) => End::Next,

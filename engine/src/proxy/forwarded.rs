@@ -116,8 +116,21 @@ fn canonical(id: Name) -> &'static [u8] {
 }
 
 fn address_line(out: &mut BytesMut, address: IpAddr) {
-    // Writing to a growing buffer does not fail.
-    let _ = write!(out, "{address}\r\n");
+    match address {
+        IpAddr::V4(address) => {
+            let [first, rest @ ..] = address.octets();
+            write::decimal(out, u64::from(first));
+            for part in rest {
+                out.extend_from_slice(b".");
+                write::decimal(out, u64::from(part));
+            }
+        }
+        IpAddr::V6(address) => {
+            // Writing to a growing buffer does not fail.
+            let _ = write!(out, "{address}");
+        }
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Whether a client's field could be taken for what [`write_identity`] says. Some servers hold `_` and `-` for the same.

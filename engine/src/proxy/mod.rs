@@ -124,7 +124,7 @@ async fn http1(session: &Session, mut conn: Conn) -> Option<Conn> {
     let mut reader = Reader::default();
     let mut may_be_http2 = session.tls.is_none();
     let end = loop {
-        let settings = Arc::clone(&session.worker.shared.tables.load().settings);
+        let settings = session.worker.settings();
         let request = match reader.next(&mut conn, &session.gate, &settings).await {
             Next::Head(head) if may_be_http2 && head == PREFACE_HEAD => {
                 conn.unread(&head);
@@ -220,7 +220,7 @@ impl Client<'_> {
             let plan = decide::decide(entry_point, request, session.peer.ip(), session.identity(), draining);
             let internal = matches!(plan, Ok(Plan::Ping(_) | Plan::Metrics));
             self.record.accepted(session, entry_point, &tables.settings, request, internal);
-            (plan, Arc::clone(&tables.settings))
+            (plan, session.worker.settings())
         };
         Some(match plan {
             Err(failure) => self.refuse(failure, Some(request)).await,
