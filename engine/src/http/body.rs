@@ -79,6 +79,15 @@ impl Incoming {
         }
     }
 
+    /// How many of the bytes that come next are the body's, as they are; 0 if its framing is between them.
+    pub(crate) fn bare(&self) -> usize {
+        match self {
+            Self::Length(remaining) => usize::try_from(*remaining).unwrap_or(usize::MAX),
+            Self::UntilClose => usize::MAX,
+            Self::Chunked(_) | Self::Closed => 0,
+        }
+    }
+
     /// Whether nothing is left to read, without a look at the buffer.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Length(0) | Self::Closed)

@@ -139,15 +139,17 @@ impl Pipe {
         loop {
             ready!(self.poll_turn(cx));
             let direct = self.gather(source).map_err(Broken::Malformed)?;
-            if !self.out.is_empty() {
+            if direct > 0 {
+                let data = &source.buffer[..direct];
+                let written = ready!(sink.poll_write_both(cx, &self.out, data)).map_err(Broken::Sink)?;
+                let of_head = written.min(self.out.len());
+                self.out.advance(of_head);
+                source.buffer.advance(written - of_head);
+                self.written += of_head as u64;
+                self.passed(written - of_head);
+            } else if !self.out.is_empty() {
                 let written = ready!(sink.poll_write(cx, &self.out)).map_err(Broken::Sink)?;
                 self.out.advance(written);
-                self.written += written as u64;
-            } else if direct > 0 {
-                let written = ready!(sink.poll_write(cx, &source.buffer[..direct])).map_err(Broken::Sink)?;
-                source.buffer.advance(written);
-                self.source.consumed(written);
-                self.body += written as u64;
                 self.written += written as u64;
             } else if self.ended {
                 return sink.poll_flush(cx).map_err(Broken::Sink);
@@ -156,7 +158,7 @@ impl Pipe {
                 if let Poll::Ready(Err(error)) = sink.poll_flush(cx) {
                     return Poll::Ready(Err(Broken::Sink(error)));
                 }
-                match ready!(source.poll_fill(cx)) {
+                match ready!(self.poll_source(cx, source, sink)).map_err(Broken::Sink)? {
                     Ok(0) if self.source.close() => {}
                     Ok(0) => return Poll::Ready(Err(Broken::Source(None))),
                     Ok(_) => {}
@@ -164,6 +166,41 @@ impl Pipe {
                 }
             }
         }
+    }
+
+    /// Reads once. What needs no coding goes to the sink at once, without being kept in between.
+    fn poll_source(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Conn,
+        sink: &mut Conn,
+    ) -> Poll<io::Result<io::Result<usize>>> {
+        let bare = self.source.bare();
+        if bare < DIRECT || self.coding != Outgoing::Plain || !source.buffer.is_empty() {
+            return source.poll_fill(cx).map(Ok);
+        }
+        let mut broken = None;
+        let mut passed = 0;
+        let read = source.poll_pass(cx, |cx, data| {
+            match sink.poll_write(cx, &data[..data.len().min(bare)]) {
+                Poll::Ready(Ok(written)) => passed = written,
+                Poll::Ready(Err(error)) => broken = Some(error),
+                Poll::Pending => {}
+            }
+            passed
+        });
+        self.passed(passed);
+        match broken {
+            Some(error) => Poll::Ready(Err(error)),
+            None => read.map(Ok),
+        }
+    }
+
+    /// Counts bytes of the body that went through as they are.
+    fn passed(&mut self, length: usize) {
+        self.source.consumed(length);
+        self.body += length as u64;
+        self.written += length as u64;
     }
 
     /// Takes what was read into what is to be written. Returns how many bytes can be written without being copied.
