@@ -30,7 +30,7 @@ def main() -> None:
     """Parse the command line, measure, report."""
     parser = argparse.ArgumentParser(prog="bench", description="Measures the engine beside other proxies.")
     parser.add_argument("--rounds", type=int, default=3, help="how often each load is run against each proxy")
-    parser.add_argument("--seconds", type=float, default=3, help="how long each load lasts")
+    parser.add_argument("--seconds", type=int, default=3, help="how long each load lasts")
     parser.add_argument("--only", default="", help="scenarios, by the beginnings of their names, with commas")
     parser.add_argument("--proxies", default="", help="proxies, by the beginnings of their names, with commas")
     options = parser.parse_args()
