@@ -123,7 +123,7 @@ pub fn empty_snapshot() -> Value {
         "revision": 1,
         "settings": {
             "server_name": "node", "log_level": "debug", "dial_timeout_ms": 5000, "response_header_timeout_ms": 0,
-            "request_header_timeout_ms": 60000, "idle_timeout_ms": 60000, "read_timeout_ms": 0, "write_timeout_ms": 0, "stall_timeout_ms": 60000, "grace_timeout_ms": 10000, "request_accept_grace_timeout_ms": 0,
+            "request_header_timeout_ms": 60000, "idle_timeout_ms": 60000, "read_timeout_ms": 0, "write_timeout_ms": 0, "stall_timeout_ms": 60000, "access_log": null, "metrics": null, "grace_timeout_ms": 10000, "request_accept_grace_timeout_ms": 0,
             "max_idle_connections_per_server": 200, "insecure_skip_verify": false, "root_ca_pem": "",
         },
         "entry_points": [entry_point("http")],
@@ -133,7 +133,7 @@ pub fn empty_snapshot() -> Value {
 
 pub fn entry_point(name: &str) -> Value {
     json!({
-        "name": name, "address": "127.0.0.1:0", "proxy_protocol": null, "ping": false, "tls": null,
+        "name": name, "address": "127.0.0.1:0", "proxy_protocol": null, "ping": false, "metrics": false, "tls": null,
         "forwarded_headers": {"insecure": true, "trusted_ips": []},
         "limits": {"max_connections": 0, "max_connections_per_client": 0},
     })
