@@ -120,14 +120,14 @@ fn problems_are_told_all_at_once_and_the_old_snapshot_stays() {
     bad["entry_points"] = json!([entry_point("http"), entry_point("http"), entry_point("bad"), entry_point("tls")]);
     bad["entry_points"][2]["address"] = json!("nonsense");
     bad["entry_points"][3]["tls"] = json!({
-        "certificates": ["missing"], "default_certificate": "missing", "min_version": "1.2", "sni_strict": false,
+        "certificates": ["missing"], "default_certificate": "missing", "min_version": "1.2", "cipher_suites": [], "sni_strict": false,
         "client_ca": null,
     });
     bad["routes"] = json!([route("a", "missing"), route("b", "all"), route("c", "all")]);
     bad["routes"][1]["matchers"] = json!([{"type": "host_regexp", "patterns": ["("]}]);
     bad["routes"][2]["entry_points"] = json!(["missing"]);
     bad["services"] = json!([service("all", &["ftp://x".to_owned()])]);
-    bad["certificates"] = json!([{"id": "c", "chain_pem": "x", "key_pem": "x"}]);
+    bad["certificates"] = json!([{"id": "c", "chain_pem": "x", "key_pem": "x", "ocsp_response": ""}]);
     let (status, answer) = engine.ask("PUT", "/snapshot", &bad.to_string());
     assert_eq!(status, 422);
     let problems = answer["problems"].as_array().unwrap();

@@ -49,7 +49,7 @@ fn leaf(authority: &Issuer, names: &[&str], subject: &[(DnType, &str)]) -> Leaf 
 
 impl Leaf {
     fn document(&self, id: &str) -> Value {
-        json!({"id": id, "chain_pem": self.pem, "key_pem": self.key_pem})
+        json!({"id": id, "chain_pem": self.pem, "key_pem": self.key_pem, "ocsp_response": ""})
     }
 }
 
@@ -86,7 +86,7 @@ fn connect(
 
 fn tls(certificates: &[&str], default: &str) -> Value {
     json!({
-        "certificates": certificates, "default_certificate": default, "min_version": "1.2", "sni_strict": false,
+        "certificates": certificates, "default_certificate": default, "min_version": "1.2", "cipher_suites": [], "sni_strict": false,
         "client_ca": null,
     })
 }

@@ -148,7 +148,7 @@ def broken(change: Callable[[Json], object]) -> Callable[[Json], object]:
     return change
 
 
-CERTIFICATE = {"id": "c", "chain_pem": "nonsense", "key_pem": "nonsense"}
+CERTIFICATE = {"id": "c", "chain_pem": "nonsense", "key_pem": "nonsense", "ocsp_response": ""}
 
 # What is wrong, how it is made so, the kind of the problem that must be named, and its id.
 BAD: list[tuple[str, Callable[[Json], object], str, str]] = [

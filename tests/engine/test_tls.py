@@ -130,6 +130,37 @@ def test_versions(engine: EngineProcess, address: str, certificates: dict[str, C
         assert ask(address, client()) is not None
 
 
+def test_cipher_suites(
+    engine: EngineProcess, address: str, certificates: dict[str, Certificate], origin: Origin
+) -> None:
+    entries = [certificates["exact"].for_snapshot("c")]
+    offered = ["TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"]
+    point = entry_point(f"{address}:{PORT}", tls=tls("c", ["c"], cipher_suites=offered))
+    engine.apply(snapshot([point], [route()], [service(origin.url)], certificates=entries))
+
+    def chosen(ciphers: str) -> str | None:
+        context = client()
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(ciphers)
+        try:
+            with Connection(address, PORT, context, "a.example") as connection:
+                assert isinstance(connection.socket, ssl.SSLSocket)
+                cipher = connection.socket.cipher()
+                return cipher[0] if cipher else None
+        except (ssl.SSLError, ConnectionError):
+            return None
+
+    assert chosen("ECDHE-ECDSA-AES128-GCM-SHA256") is None
+    assert chosen("ECDHE-ECDSA-AES256-GCM-SHA384") == "ECDHE-ECDSA-AES256-GCM-SHA384"
+    both = "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305"
+    assert chosen(both) == "ECDHE-ECDSA-CHACHA20-POLY1305", "who names suites has put them in order"
+    assert ask(address, client()) is not None, "TLS 1.3 has suites of its own"
+
+    bad = entry_point(f"{address}:{PORT}", tls=tls("c", ["c"], cipher_suites=["TLS_RSA_WITH_RC4_128_SHA"]))
+    problems = engine.check(snapshot([bad], [route()], [service(origin.url)], certificates=entries))
+    assert "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256" in problems[0]["error"]
+
+
 def test_https_headers(
     engine: EngineProcess, address: str, ca: Authority, certificates: dict[str, Certificate], origin: Origin
 ) -> None:

@@ -1,5 +1,6 @@
 """Certificates for tests."""
 
+import base64
 import datetime
 import ipaddress
 from dataclasses import dataclass
@@ -35,9 +36,10 @@ class Certificate:
         """What a TLS peer sees."""
         return self.certificate.public_bytes(serialization.Encoding.DER)
 
-    def for_snapshot(self, id: str) -> dict[str, str]:  # noqa: A002 - the snapshot's own word
-        """An entry of a snapshot's `certificates`."""
-        return {"id": id, "chain_pem": self.chain_pem, "key_pem": self.key_pem}
+    def for_snapshot(self, id: str, ocsp_response: bytes = b"") -> dict[str, str]:  # noqa: A002 - the snapshot's own word
+        """An entry of a snapshot's `certificates`; the OCSP response is DER."""
+        ocsp = base64.b64encode(ocsp_response).decode()
+        return {"id": id, "chain_pem": self.chain_pem, "key_pem": self.key_pem, "ocsp_response": ocsp}
 
     def write(self, folder: Path, name: str) -> tuple[Path, Path]:
         """As files: certificate and key."""

@@ -72,6 +72,7 @@ def tls(
     certificates: Sequence[str] = (),
     *,
     min_version: str = "1.2",
+    cipher_suites: Sequence[str] = (),
     sni_strict: bool = False,
     client_ca: str = "",
     client_optional: bool = False,
@@ -81,6 +82,7 @@ def tls(
         "certificates": list(certificates),
         "default_certificate": default,
         "min_version": min_version,
+        "cipher_suites": list(cipher_suites),
         "sni_strict": sni_strict,
         "client_ca": {"pem": client_ca, "optional": client_optional} if client_ca else None,
     }
@@ -151,6 +153,7 @@ def snapshot(
             "max_idle_connections_per_server": 200,
             "insecure_skip_verify": False,
             "root_ca_pem": "",
+            "ticket_keys": [],
             "access_log": None,
             "metrics": None,
             **settings,

@@ -14,10 +14,16 @@ use serde_json::value::RawValue;
 use super::{Certificate, FORMAT, Route, Service, Snapshot, present};
 
 /// An object of a snapshot, with the text that it was read from.
-#[derive(Debug)]
 pub(crate) struct Object<T> {
     text: Box<str>,
     value: T,
+}
+
+impl<T: std::fmt::Debug> std::fmt::Debug for Object<T> {
+    /// Without the text: what is secret in it must not reach a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.value.fmt(f)
+    }
 }
 
 impl<T> Deref for Object<T> {

@@ -28,7 +28,7 @@ pub(crate) struct Snapshot {
 }
 
 /// What holds for everything. Times are in milliseconds; 0 means none.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
     pub(crate) server_name: String,
@@ -45,6 +45,7 @@ pub(crate) struct Settings {
     pub(crate) max_idle_connections_per_server: usize,
     pub(crate) insecure_skip_verify: bool,
     pub(crate) root_ca_pem: String,
+    pub(crate) ticket_keys: Secret<Vec<String>>,
     #[serde(deserialize_with = "present")]
     pub(crate) access_log: Option<AccessLog>,
     #[serde(deserialize_with = "present")]
@@ -52,7 +53,7 @@ pub(crate) struct Settings {
 }
 
 /// How requests are logged.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AccessLog {
     /// Empty: standard output.
@@ -64,7 +65,7 @@ pub(crate) struct AccessLog {
 }
 
 /// Which requests are logged: those that any of these accepts.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AccessLogFilters {
     /// Ranges, both ends included.
@@ -74,7 +75,7 @@ pub(crate) struct AccessLogFilters {
 }
 
 /// What of a request is logged. Modes are `keep` and `drop`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AccessLogFields {
     pub(crate) default_mode: String,
@@ -83,7 +84,7 @@ pub(crate) struct AccessLogFields {
 }
 
 /// Which headers are logged. Modes are `keep`, `drop` and `redact`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AccessLogHeaders {
     pub(crate) default_mode: String,
@@ -91,11 +92,30 @@ pub(crate) struct AccessLogHeaders {
 }
 
 /// How requests are measured.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Metrics {
     /// Upper bounds of the histograms' buckets, in seconds, rising; without infinity.
     pub(crate) buckets: Vec<f64>,
+}
+
+impl Settings {
+    /// Whether nothing differs but the keys of session tickets, on which only entry points depend.
+    pub(crate) fn same_but_for_ticket_keys(&self, other: &Self) -> bool {
+        let keys = other.ticket_keys.clone();
+        Self { ticket_keys: keys, ..self.clone() } == *other
+    }
+}
+
+/// What must not reach a log.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Secret<T>(pub(crate) T);
+
+impl<T> std::fmt::Debug for Secret<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// Where clients connect.
@@ -137,6 +157,7 @@ pub(crate) struct Tls {
     pub(crate) certificates: Vec<String>,
     pub(crate) default_certificate: String,
     pub(crate) min_version: String,
+    pub(crate) cipher_suites: Vec<String>,
     pub(crate) sni_strict: bool,
     #[serde(deserialize_with = "present")]
     pub(crate) client_ca: Option<ClientCa>,
@@ -233,6 +254,7 @@ pub(crate) struct Certificate {
     pub(crate) id: String,
     pub(crate) chain_pem: String,
     pub(crate) key_pem: String,
+    pub(crate) ocsp_response: String,
 }
 
 impl std::fmt::Debug for Certificate {

@@ -1,8 +1,11 @@
 //! TLS: what is shown to clients, what is asked of them, and what servers must show.
 
+pub(crate) mod certificate;
 pub(crate) mod peer;
 pub(crate) mod select;
 pub(crate) mod server;
+mod suite;
+pub(crate) mod ticket;
 pub(crate) mod upstream;
 
 use std::sync::Arc;

@@ -9,21 +9,21 @@ use rustls::sign::CertifiedKey;
 /// Certificates by the names that they are for.
 #[derive(Debug)]
 pub(crate) struct Selector {
-    by_name: HashMap<String, Arc<CertifiedKey>>,
+    by_name: HashMap<Box<str>, Arc<CertifiedKey>>,
     default: Option<Arc<CertifiedKey>>,
 }
 
 impl Selector {
     /// The earlier of two certificates for one name wins. Without `default` a client that asks for another name, or for
     /// none, is refused.
-    pub(crate) fn new(
-        certificates: impl Iterator<Item = (Vec<String>, Arc<CertifiedKey>)>,
+    pub(crate) fn new<'a>(
+        certificates: impl Iterator<Item = (&'a [Box<str>], &'a Arc<CertifiedKey>)>,
         default: Option<Arc<CertifiedKey>>,
     ) -> Self {
         let mut by_name = HashMap::new();
         for (names, key) in certificates {
             for name in names {
-                by_name.entry(name).or_insert_with(|| Arc::clone(&key));
+                by_name.entry(name.clone()).or_insert_with(|| Arc::clone(key));
             }
         }
         Self { by_name, default }
@@ -32,7 +32,8 @@ impl Selector {
     /// The certificate for a name: an exact one, else one for the name with its first labels replaced by `*`, as few as
     /// possible, else the default.
     pub(crate) fn find(&self, name: Option<&str>) -> Option<&Arc<CertifiedKey>> {
-        name.and_then(|name| candidates(name).find_map(|name| self.by_name.get(&name))).or(self.default.as_ref())
+        name.and_then(|name| candidates(name).find_map(|name| self.by_name.get(name.as_str())))
+            .or(self.default.as_ref())
     }
 }
 
@@ -57,12 +58,13 @@ impl ResolvesServerCert for Selector {
 mod tests {
     use super::*;
 
-    fn key(name: &str) -> (Vec<String>, Arc<CertifiedKey>) {
+    fn key(name: &str) -> (Vec<Box<str>>, Arc<CertifiedKey>) {
         let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
         let key = rustls_pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
         let certified = CertifiedKey::from_der(vec![made.cert.der().clone()], key, &crate::tls::provider()).unwrap();
         let names = crate::tls::peer::server_names(made.cert.der()).unwrap();
-        (names.into_iter().filter(|name| !name.starts_with("rcgen")).collect(), Arc::new(certified))
+        let names = names.into_iter().filter(|name| !name.starts_with("rcgen")).map(String::into_boxed_str);
+        (names.collect(), Arc::new(certified))
     }
 
     #[test]
@@ -75,8 +77,8 @@ mod tests {
     fn exact_beats_wildcard_and_default_is_last() {
         let keys: Vec<_> = ["*.example.com", "a.example.com", "*.*.org"].map(key).into();
         let default = key("default").1;
-        let lax = Selector::new(keys.iter().cloned(), Some(Arc::clone(&default)));
-        let strict = Selector::new(keys.iter().cloned(), None);
+        let lax = Selector::new(keys.iter().map(|(names, key)| (&names[..], key)), Some(Arc::clone(&default)));
+        let strict = Selector::new(keys.iter().map(|(names, key)| (&names[..], key)), None);
         for (name, expected) in [
             (Some("a.example.com"), Some(1)),
             (Some("A.Example.COM"), Some(1)),

@@ -124,7 +124,7 @@ pub fn empty_snapshot() -> Value {
         "settings": {
             "server_name": "node", "log_level": "debug", "dial_timeout_ms": 5000, "response_header_timeout_ms": 0,
             "request_header_timeout_ms": 60000, "idle_timeout_ms": 60000, "read_timeout_ms": 0, "write_timeout_ms": 0, "stall_timeout_ms": 60000, "access_log": null, "metrics": null, "grace_timeout_ms": 10000, "request_accept_grace_timeout_ms": 0,
-            "max_idle_connections_per_server": 200, "insecure_skip_verify": false, "root_ca_pem": "",
+            "max_idle_connections_per_server": 200, "insecure_skip_verify": false, "root_ca_pem": "", "ticket_keys": [],
         },
         "entry_points": [entry_point("http")],
         "routes": [], "services": [], "certificates": [],

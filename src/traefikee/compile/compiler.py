@@ -207,6 +207,7 @@ class _Compiler:
                 certificates=tuple(self.bound[entry_point.name]),
                 default_certificate=default_certificate,
                 min_version=entry_point.tls.min_version,
+                cipher_suites=entry_point.tls.cipher_suites,
                 sni_strict=entry_point.tls.sni_strict,
                 client_ca=authority and snap.ClientCA(pem=authority.pem, optional=authority.optional),
             )

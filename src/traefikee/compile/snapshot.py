@@ -53,8 +53,11 @@ class Metrics(Model):
 class Settings(Model):
     """What holds for the whole engine. Timeouts are milliseconds, 0 means none.
 
-    ``root_ca_pem``, if not empty, replaces the system's authorities for ``https`` servers.
+    ``root_ca_pem``, if not empty, replaces the system's authorities for ``https`` servers. ``ticket_keys`` (48 bytes
+    each, in base64) encrypt TLS session tickets, the first one new ones; none means keys of the engine's own.
     """
+
+    secret_fields: ClassVar[frozenset[str]] = frozenset({"ticket_keys"})
 
     server_name: str = ""
     log_level: Literal["error", "warn", "info", "debug"] = "error"
@@ -70,6 +73,7 @@ class Settings(Model):
     max_idle_connections_per_server: int = 200
     insecure_skip_verify: bool = False
     root_ca_pem: str = ""
+    ticket_keys: tuple[str, ...] = ()
     access_log: AccessLog | None = None
     metrics: Metrics | None = None
 
@@ -96,11 +100,15 @@ class ClientCA(Model):
 
 
 class TLS(Model):
-    """TLS of an entry point; certificates are named by their ids."""
+    """TLS of an entry point; certificates are named by their ids.
+
+    ``cipher_suites`` are those of TLS 1.2 by their IANA names, in order; none means all that the engine has.
+    """
 
     certificates: tuple[str, ...]
     default_certificate: str
     min_version: Literal["1.2", "1.3"] = "1.2"
+    cipher_suites: tuple[str, ...] = ()
     sni_strict: bool = False
     client_ca: ClientCA | None = None
 
@@ -306,13 +314,14 @@ class Service(Model):
 
 
 class Certificate(Model):
-    """A certificate chain, leaf first, and its key; PEM texts."""
+    """A certificate chain, leaf first, and its key, PEM texts; an OCSP response (DER in base64) or nothing."""
 
     secret_fields: ClassVar[frozenset[str]] = frozenset({"key_pem"})
 
     id: str
     chain_pem: str
     key_pem: str
+    ocsp_response: str = ""
 
 
 class Snapshot(Model):

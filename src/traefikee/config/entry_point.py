@@ -12,6 +12,7 @@ from typing import TypeVar
 from traefikee.config.addresses import is_ip_or_network, split_address
 from traefikee.config.certificate_checks import check_certificates, check_pair
 from traefikee.config.certificates import CertificatePair, ReadFile, load_pem
+from traefikee.config.cipher_suites import iana_names
 from traefikee.config.errors import ConfigurationError, Problem, did_you_mean
 from traefikee.config.static import (
     ClientCA,
@@ -28,6 +29,7 @@ _KEYS = (
     "Address",
     "TLS",
     "TLS.MinVersion",
+    "TLS.CipherSuites",
     "TLS.SniStrict",
     "TLS.DefaultCertificate.Cert",
     "TLS.DefaultCertificate.Key",
@@ -41,7 +43,6 @@ _KEYS = (
     "ProxyProtocol.TrustedIPs",
 )
 _NOT_YET = (
-    "TLS.CipherSuites",
     "Redirect.EntryPoint",
     "Redirect.Regex",
     "Redirect.Replacement",
@@ -229,6 +230,7 @@ class _Parser:
             certificates=self._certificates(),
             default_certificate=self._default_certificate(),
             min_version=self._min_version(),
+            cipher_suites=self._cipher_suites(),
             sni_strict=self.boolean("TLS.SniStrict"),
             client_ca=self._client_ca(),
         )
@@ -279,6 +281,16 @@ class _Parser:
             return _VERSIONS.get(text, "1.2")
         self.problem("TLS.MinVersion", f'"{text}" is not one of {", ".join(_VERSIONS)}')
         return "1.2"
+
+    def _cipher_suites(self) -> tuple[str, ...]:
+        names = self.list("TLS.CipherSuites")
+        if "TLS.CipherSuites" in self.items and not names:
+            self.problem("TLS.CipherSuites", "names no cipher suite")
+        none: tuple[str, ...] = ()
+        suites = self.attempt("TLS.CipherSuites", none, lambda: iana_names(names))
+        if suites and self.text("TLS.MinVersion") == "VersionTLS13":
+            self.problem("TLS.CipherSuites", "has no effect with VersionTLS13; its suites are not configurable")
+        return suites
 
     def _client_ca(self) -> ClientCA | None:
         optional = self.boolean("CA.Optional")

@@ -28,12 +28,14 @@ class EntryPointTLS(Model):
     :ivar certificates: static certificates; providers may add others.
     :ivar default_certificate: served when no name matches; None stands for the first static one, else a generated one.
     :ivar min_version: the lowest version that is spoken; 1.0 and 1.1 are not available.
+    :ivar cipher_suites: those of TLS 1.2 that are offered, by IANA name, the preferred one first; none means all.
     :ivar sni_strict: refuse the handshake when no certificate matches the name that the client asks for.
     """
 
     certificates: tuple[CertificatePair, ...] = ()
     default_certificate: CertificatePair | None = None
     min_version: TLSVersion = "1.2"
+    cipher_suites: tuple[str, ...] = ()
     sni_strict: bool = False
     client_ca: ClientCA | None = None
 

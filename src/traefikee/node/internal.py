@@ -103,13 +103,21 @@ def compile_internal(identity: Identity, addresses: Addresses, sockets: Sockets)
             max_idle_connections_per_server=64,
             insecure_skip_verify=False,
             root_ca_pem="",
+            ticket_keys=(),
             access_log=None,
             metrics=None,
         ),
         entry_points=tuple(entry_points),
         routes=tuple(routes),
         services=tuple(services),
-        certificates=(Certificate(id=_CERTIFICATE, chain_pem=identity.certificate_pem, key_pem=identity.key_pem),),
+        certificates=(
+            Certificate(
+                id=_CERTIFICATE,
+                chain_pem=identity.certificate_pem,
+                key_pem=identity.key_pem,
+                ocsp_response="",
+            ),
+        ),
     )
 
 
@@ -120,6 +128,7 @@ def _entry_point(name: str, address: str, client_ca: ClientCA | None, *, ping: b
             certificates=(_CERTIFICATE,),
             default_certificate=_CERTIFICATE,
             min_version="1.2",
+            cipher_suites=(),
             sni_strict=False,
             client_ca=client_ca,
         )

@@ -68,6 +68,7 @@ def test_the_document() -> None:
             "max_idle_connections_per_server": 200,
             "insecure_skip_verify": False,
             "root_ca_pem": "",
+            "ticket_keys": [],
             "access_log": None,
             "metrics": None,
         },
@@ -94,6 +95,7 @@ def test_the_document() -> None:
                     "certificates": ["c"],
                     "default_certificate": "c",
                     "min_version": "1.2",
+                    "cipher_suites": [],
                     "sni_strict": False,
                     "client_ca": {"pem": "-----", "optional": True},
                 },
@@ -131,7 +133,7 @@ def test_the_document() -> None:
                 "servers": [{"name": "s", "url": "http://h", "weight": 1}],
             }
         ],
-        "certificates": [{"id": "c", "chain_pem": "chain", "key_pem": "geheim"}],
+        "certificates": [{"id": "c", "chain_pem": "chain", "key_pem": "geheim", "ocsp_response": ""}],
     }
 
 

@@ -37,6 +37,17 @@ BASE = "Name:http Address::80"
         ("TLS TLS.SniStrict", {"tls": EntryPointTLS()}),
         ("TLS TLS.MinVersion:VersionTLS10", {"tls": EntryPointTLS(min_version="1.2")}),
         ("TLS TLS.MinVersion:VersionTLS12", {"tls": EntryPointTLS(min_version="1.2")}),
+        (
+            "TLS TLS.CipherSuites:TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+            {
+                "tls": EntryPointTLS(
+                    cipher_suites=(
+                        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+                        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+                    )
+                )
+            },
+        ),
         ("TLS TLS.MinVersion:VersionTLS13", {"tls": EntryPointTLS(min_version="1.3")}),
         ("ForwardedHeaders.Insecure:false", {"forwarded_headers": ForwardedHeaders(insecure=False)}),
         ("ForwardedHeaders.Insecure", {"forwarded_headers": ForwardedHeaders(insecure=False)}),
@@ -97,8 +108,11 @@ def test_false_words(word: str) -> None:
         ("MaxConnections:10 MaxConnectionsPerClient:11", "entryPoints.http.MaxConnectionsPerClient: 11 is more than "
          "MaxConnections (10), and never reached"),
         ("MaxConnection:1", 'entryPoints.http.MaxConnection: unknown key; did you mean "MaxConnections"?'),
-        ("TLS.CipherSuites:x", "entryPoints.http.TLS.CipherSuites: this version does not implement this option of "
-         "Traefik 1.7 yet"),
+        ("TLS TLS.CipherSuites:", "entryPoints.http.TLS.CipherSuites: names no cipher suite"),
+        ("TLS.CipherSuites:TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "entryPoints.http.TLS.CipherSuites: has no effect "
+         "without TLS; add TLS, or TLS:certificate,key"),
+        ("TLS TLS.MinVersion:VersionTLS13 TLS.CipherSuites:TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+         "entryPoints.http.TLS.CipherSuites: has no effect with VersionTLS13; its suites are not configurable"),
     ],
 )  # fmt: skip
 def test_problems(text: str, line: str) -> None:

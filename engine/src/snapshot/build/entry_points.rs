@@ -6,21 +6,47 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::Kept;
+use super::{Kept, Problems};
 use crate::limit::Limits;
 use crate::metrics::series::Bounds;
 use crate::route::Router;
-use crate::snapshot;
 use crate::snapshot::table::{EntryPoint, Trust};
+use crate::snapshot::{self, Kind, Snapshot};
 use crate::stats::EntryPointStats;
-use crate::tls::server::{Identified, ServerTls};
+use crate::tls::certificate::{Identified, Known};
+use crate::tls::server::{ServerTls, Shown};
+use crate::tls::ticket::TicketKeys;
 
-/// Certificates by id, with what was read from them.
-pub(super) type Certificates<'a> = HashMap<&'a str, (&'a snapshot::Certificate, Option<Identified>)>;
+/// What entry points speak TLS with. What could not be read, and was told, is `None`.
+pub(super) struct Secrets<'a> {
+    /// By id.
+    certificates: HashMap<&'a str, Option<Arc<Identified>>>,
+    ticket_keys: Option<Arc<TicketKeys>>,
+}
+
+impl<'a> Secrets<'a> {
+    /// Reads what has changed.
+    pub(super) fn read(snapshot: &'a Snapshot, kept: &Kept<'_>, problems: &mut Problems) -> Self {
+        let before = || kept.tables.entry_points.values().filter_map(|before| before.tls.as_ref());
+        let known = Known::of(before().flat_map(|tls| tls.certificates()));
+        let mut certificates = HashMap::with_capacity(snapshot.certificates.len());
+        for certificate in &snapshot.certificates {
+            problems.unique(Kind::Certificate, &certificate.id, certificates.contains_key(certificate.id.as_str()));
+            let read = problems.of(Kind::Certificate, &certificate.id, known.read(certificate));
+            certificates.insert(certificate.id.as_str(), read);
+        }
+        let documents = &snapshot.settings.ticket_keys.0;
+        let ticket_keys = match before().map(|tls| tls.keys()).find(|keys| keys.are(documents)) {
+            Some(keys) => Some(Arc::clone(keys)),
+            None => problems.of(Kind::Settings, "", TicketKeys::read(documents).map(Arc::new)),
+        };
+        Self { certificates, ticket_keys }
+    }
+}
 
 pub(super) fn entry_point(
     entry_point: &snapshot::EntryPoint,
-    certificates: &Certificates<'_>,
+    secrets: &Secrets<'_>,
     kept: &Kept<'_>,
     bounds: Option<&Arc<Bounds>>,
 ) -> Result<(SocketAddr, EntryPoint), String> {
@@ -29,7 +55,7 @@ pub(super) fn entry_point(
     let proxy_protocol = entry_point.proxy_protocol.as_ref().map(|peers| self::trust("proxy_protocol", peers));
     let tls = match &entry_point.tls {
         None => None,
-        Some(tls) => server_tls(&entry_point.name, tls, certificates, kept)?,
+        Some(tls) => server_tls(&entry_point.name, tls, secrets, kept)?,
     };
     let stats = match kept.entry_point_stats.get(&entry_point.name) {
         Some(stats) if stats.series.fits(bounds) => Arc::clone(stats),
@@ -55,24 +81,28 @@ pub(super) fn entry_point(
     Ok((address, built))
 }
 
-/// `Ok(None)` if a certificate could not be read, which has been told already.
+/// `Ok(None)` if a certificate or key could not be read, which has been told already.
 fn server_tls(
     name: &str,
     tls: &snapshot::Tls,
-    certificates: &Certificates<'_>,
+    secrets: &Secrets<'_>,
     kept: &Kept<'_>,
 ) -> Result<Option<Arc<ServerTls>>, String> {
-    let find = |id: &String| certificates.get(id.as_str()).ok_or_else(|| format!("there is no certificate {id}"));
+    let find = |id: &String| {
+        let found = secrets.certificates.get(id.as_str());
+        found.map(Option::as_ref).ok_or_else(|| format!("there is no certificate {id}"))
+    };
     let named = tls.certificates.iter().map(find).collect::<Result<Vec<_>, _>>()?;
     let default = find(&tls.default_certificate)?;
-    let documents: Vec<_> = named.iter().chain([&default]).map(|(document, _)| (*document).clone()).collect();
+    let named: Option<Vec<_>> = named.into_iter().map(|identified| identified.cloned()).collect();
+    let (Some(named), Some(default), Some(keys)) = (named, default, &secrets.ticket_keys) else { return Ok(None) };
+    let shown = Shown { named, default: Arc::clone(default) };
     let before = kept.tables.entry_points.values().find(|before| before.name == name).and_then(|it| it.tls.as_ref());
-    if let Some(before) = before.filter(|before| before.is_built_from(tls, &documents)) {
-        return Ok(Some(Arc::clone(before)));
-    }
-    let read: Option<Vec<&Identified>> = named.iter().map(|(_, identified)| identified.as_ref()).collect();
-    let (Some(read), Some(default)) = (read, default.1.as_ref()) else { return Ok(None) };
-    ServerTls::build(tls, &read, default, documents).map(Arc::new).map(Some)
+    let built = match before {
+        Some(before) => before.rebuilt(tls, shown, keys),
+        None => ServerTls::build(tls, shown, Arc::clone(keys)).map(Arc::new),
+    };
+    built.map(Some)
 }
 
 fn trust(field: &str, peers: &snapshot::TrustedPeers) -> Result<Trust, String> {

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use entry_points::Secrets;
 use services::Known;
 
 use super::table::{EntryPoint, Route, Service, Settings, Tables};
@@ -17,7 +18,6 @@ use crate::access_log::fields::Layout;
 use crate::metrics::series::Bounds;
 use crate::route::Router;
 use crate::stats::EntryPointStats;
-use crate::tls::server::identified;
 use crate::tls::upstream::UpstreamTls;
 
 /// What new tables may take over from those in force.
@@ -107,7 +107,7 @@ impl<'a> Same<'a> {
     fn of(snapshot: &Snapshot, kept: &Kept<'a>, upstream_tls: Option<&Arc<UpstreamTls>>) -> Self {
         let nothing = Self { services: HashMap::new(), routes: HashMap::new(), entry_points: None };
         let Some(before) = kept.sources else { return nothing };
-        let same_settings = Arc::ptr_eq(&before.snapshot.settings, &snapshot.settings);
+        let same_settings = before.snapshot.settings.same_but_for_ticket_keys(&snapshot.settings);
         let same_tls = match (upstream_tls, kept.upstream_tls) {
             (Some(tls), Some(before)) => Arc::ptr_eq(tls, before),
             _ => false,
@@ -116,7 +116,8 @@ impl<'a> Same<'a> {
             return nothing;
         }
         let documents = &before.snapshot;
-        let same_entry_points = same(&documents.entry_points, &snapshot.entry_points)
+        let same_entry_points = documents.settings.ticket_keys == snapshot.settings.ticket_keys
+            && same(&documents.entry_points, &snapshot.entry_points)
             && same(&documents.certificates, &snapshot.certificates);
         Self {
             services: documents.services.iter().map(Arc::as_ptr).zip(&before.services).collect(),
@@ -174,19 +175,13 @@ fn entry_points(
     if let Some(before) = same.entry_points {
         return before.iter().cloned().map(Some).collect();
     }
-    let mut certificates = HashMap::new();
-    for certificate in &snapshot.certificates {
-        problems.unique(Kind::Certificate, &certificate.id, certificates.contains_key(certificate.id.as_str()));
-        let read = problems.of(Kind::Certificate, &certificate.id, identified(certificate));
-        certificates.insert(certificate.id.as_str(), (&***certificate, read));
-    }
+    let secrets = Secrets::read(snapshot, kept, problems);
     let mut names = HashSet::new();
     let mut listening: Vec<Option<(SocketAddr, EntryPoint)>> = Vec::new();
     for entry_point in &snapshot.entry_points {
         let name = entry_point.name.as_str();
         problems.unique(Kind::EntryPoint, name, !names.insert(name));
-        let built =
-            problems.of(Kind::EntryPoint, name, entry_points::entry_point(entry_point, &certificates, kept, bounds));
+        let built = problems.of(Kind::EntryPoint, name, entry_points::entry_point(entry_point, &secrets, kept, bounds));
         let twin = built.as_ref().and_then(|(address, _)| {
             let same = |other: &&(SocketAddr, EntryPoint)| other.0 == *address && address.port() != 0;
             listening.iter().flatten().find(same).map(|other| other.1.name.clone())
