@@ -16,6 +16,7 @@ from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterInfo, ClusterState, NodeRecord, Phase, Report, Secrets
 from traefikee.cluster.store import Compare, Delete, Put, Store, StoreMember, StoreRefusedError
+from traefikee.cluster.ticket_keys import TicketKeys, rotated
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
 from traefikee.node.statedir import new_id
@@ -40,6 +41,25 @@ class Admission:
         """Return the cluster's sealed secrets, opened."""
         sealed = self._mirror.state.keys[state.SECRETS].value
         return Secrets.model_validate_json(pki.unseal(self._cluster_key, sealed))
+
+    def ticket_keys(self) -> TicketKeys | None:
+        """Return the keys of TLS session tickets, opened; None before the first leader has made any."""
+        found = self._mirror.state.keys.get(state.TICKET_KEYS)
+        if found is None:
+            return None
+        return TicketKeys.model_validate_json(pki.unseal(self._cluster_key, found.value))
+
+    async def rotate_ticket_keys(self, now: float, fence: Compare) -> bool:
+        """Change the keys of TLS session tickets if it is time; tell whether they were changed."""
+        fresh = rotated(self.ticket_keys(), now)
+        if fresh is None:
+            return False
+        sealed = pki.seal(self._cluster_key, fresh.model_dump_json().encode())
+        found = self._mirror.state.keys.get(state.TICKET_KEYS)
+        # A leader before, whose last write was not seen yet, may have changed them.
+        unchanged = Compare.unchanged(state.TICKET_KEYS, found.mod_revision if found else 0)
+        done = await self._store.transact([fence, unchanged], [Put(state.TICKET_KEYS, sealed)])
+        return done is not None
 
     async def admit(self, request: JoinRequest, peer_id: str = "", peer_role: str = "") -> JoinAnswer:
         """Check a newcomer, record it and sign its certificate.

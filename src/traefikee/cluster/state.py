@@ -5,6 +5,7 @@ A decision loop reads one :class:`ClusterState`; it never goes back to the store
     /traefikee/state/cluster/info          ClusterInfo, written once by bootstrap
     /traefikee/state/cluster/phase         forming | formed | aborted
     /traefikee/state/cluster/secrets       sealed: CA key, default certificate
+    /traefikee/state/cluster/ticket-keys   sealed: keys of TLS session tickets
     /traefikee/state/nodes/<id>            NodeRecord
     /traefikee/state/names/<name>          the id that holds the name
     /traefikee/state/alive/<id>            Report, under the node's lease
@@ -38,6 +39,7 @@ BLOBS = "/traefikee/blob/"
 INFO = STATE + "cluster/info"
 PHASE = STATE + "cluster/phase"
 SECRETS = STATE + "cluster/secrets"
+TICKET_KEYS = STATE + "cluster/ticket-keys"
 NODES = STATE + "nodes/"
 NAMES = STATE + "names/"
 ALIVE = STATE + "alive/"

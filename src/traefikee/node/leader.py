@@ -20,6 +20,8 @@ from traefikee.node.routing import Routing
 
 CLEAN_EVERY = 1.0
 ROUTING_PAUSE = 3.0
+ROTATE_EVERY = 60.0
+"""How often the age of the ticket keys is looked at, in seconds."""
 
 _log = log.get("leader")
 
@@ -42,6 +44,7 @@ class Leader:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._form(fence), name="forming")
             tasks.create_task(self._clean(fence), name="cleaning")
+            tasks.create_task(self._rotate(fence), name="ticket keys")
             tasks.create_task(self._route(fence), name="routing")
 
     async def _form(self, fence: Compare) -> None:
@@ -80,6 +83,16 @@ class Leader:
                     _log.warning("node is kept in the list", name=record.name, reason=decision.reason)
                     told[record.id] = decision.reason
 
+    async def _rotate(self, fence: Compare) -> None:
+        """Change the keys of TLS session tickets in time. What they are is published with the snapshot."""
+        while True:
+            try:
+                if await self._admission.rotate_ticket_keys(time.time(), fence):
+                    _log.info("the keys of TLS session tickets were changed")
+            except (StoreRefusedError, UnreachableError) as error:
+                _log.warning("the keys of TLS session tickets cannot be changed now", reason=str(error))
+            await asyncio.sleep(ROTATE_EVERY)
+
     async def _route(self, fence: Compare) -> None:
         """Run the routing of the current deployment, and start over with each new one."""
         running: asyncio.Task[None] | None = None
@@ -104,7 +117,14 @@ class Leader:
         deposed = False
         while not deposed:
             routing = Routing(
-                self._store, self._mirror, self._snapshots, self._engine, deployment, fence, self._admission.secrets
+                self._store,
+                self._mirror,
+                self._snapshots,
+                self._engine,
+                deployment,
+                fence,
+                self._admission.secrets,
+                self._admission.ticket_keys,
             )
             try:
                 await routing.run()

@@ -13,6 +13,7 @@ from traefikee.cluster import state
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import Deployment, Pointer, ProviderStatus, Secrets
 from traefikee.cluster.store import Compare, Put, Store
+from traefikee.cluster.ticket_keys import TicketKeys
 from traefikee.compile import changes
 from traefikee.compile.compiler import Compiled, Memory, compile_snapshot
 from traefikee.compile.snapshot import Snapshot
@@ -79,6 +80,7 @@ class Routing:
         deployment: Deployment,
         fence: Compare,
         secrets: Callable[[], Secrets],
+        ticket_keys: Callable[[], TicketKeys | None],
     ) -> None:
         self._store = store
         self._mirror = mirror
@@ -87,6 +89,7 @@ class Routing:
         self._deployment = deployment
         self._fence = fence
         self._secrets = secrets
+        self._ticket_keys = ticket_keys
         self._emitted: dict[str, Emitted] = {}
         self._statuses: dict[str, ProviderStatus] = {}
         self._heard: set[str] = set()
@@ -110,6 +113,7 @@ class Routing:
         async with asyncio.TaskGroup() as tasks:
             for provider in providers:
                 tasks.create_task(provider.run(self._listener(provider.name)), name=f"provider {provider.name}")
+            tasks.create_task(self._follow_ticket_keys(), name="ticket keys")
             tasks.create_task(self._publish_news({provider.name for provider in providers}), name="publisher")
 
     async def _seed(self, names: set[str]) -> None:
@@ -149,6 +153,15 @@ class Routing:
             self._news.set()
 
         return listen
+
+    async def _follow_ticket_keys(self) -> None:
+        """Publish again when the keys of TLS session tickets have changed."""
+        known = self._mirror.state.keys.get(state.TICKET_KEYS)
+        async for seen in self._mirror.states():
+            found = seen.keys.get(state.TICKET_KEYS)
+            if found != known:
+                known = found
+                self._news.set()
 
     async def _publish_news(self, names: set[str]) -> None:
         gap = self._deployment.configuration.providers_throttle_duration
@@ -267,6 +280,7 @@ class Routing:
                 rejected=dict(rejected),
                 memory=self._memory,
             )
+            compiled = replace(compiled, snapshot=self._with_ticket_keys(compiled.snapshot))
             problems = await self._engine.check(await asyncio.to_thread(to_check, compiled.snapshot, self._passed))
             own = {f"{problem.kind}:{problem.id}": problem.error for problem in problems if problem.kind in OWN_KINDS}
             if not problems:
@@ -276,6 +290,11 @@ class Routing:
                 break
             rejected |= own
         raise TraefikeeError("; ".join(one.sentence() for one in problems), kind="snapshot")
+
+    def _with_ticket_keys(self, snapshot: Snapshot) -> Snapshot:
+        found = self._ticket_keys()
+        settings = snapshot.settings.model_copy(update={"ticket_keys": found.keys if found else ()})
+        return snapshot.model_copy(update={"settings": settings})
 
     async def _publish_failure(self, before: Published, failure: str) -> None:
         _log.error("the deployment cannot be compiled; the snapshot before stays", reason=failure)
