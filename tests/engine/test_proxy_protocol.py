@@ -1,5 +1,6 @@
 """The PROXY protocol towards entry points: who the client is, behind a load balancer that says so."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -172,9 +173,10 @@ def test_what_only_begins_like_a_header_is_no_tls(secured: Router) -> None:
     with Connection(secured.address, secured.port) as connection:
         connection.send(b"PROX")
         connection.send(b"IMITY")
-        # At most an alert comes.
-        while connection.socket.recv(100):
-            pass
+        # At most an alert comes, or a reset for what was not read.
+        with contextlib.suppress(ConnectionError):
+            while connection.socket.recv(100):
+                pass
     secured.origin.assert_untouched()
 
 
