@@ -48,6 +48,8 @@ pub(crate) enum Order {
     Sweep,
     /// To accept no more at all, and to end all connections.
     Drain,
+    /// To end what has no end of its own: the time for ending by itself is over.
+    Hurry,
     /// To accept no more at all, since another engine does: connections are to end with their next answer. Answered when
     /// all listeners are closed.
     Leave(oneshot::Sender<()>),
@@ -67,6 +69,7 @@ enum Passing {
     Open,
     Leaving,
     Closed,
+    Over,
 }
 
 impl Gate {
@@ -83,6 +86,11 @@ impl Gate {
     /// Waits until they are to end, idle ones at once.
     pub(crate) async fn closed(&self) {
         self.reaches(Passing::Closed).await;
+    }
+
+    /// Waits until the time for ending is over.
+    pub(crate) async fn over(&self) {
+        self.reaches(Passing::Over).await;
     }
 
     async fn reaches(&self, passing: Passing) {
@@ -145,7 +153,7 @@ pub(crate) struct Worker {
     pub(crate) lines: Lines,
     settings: RefCell<Rc<Counted>>,
     listeners: RefCell<HashMap<Slot, Vec<Listening>>>,
-    /// Gates of listeners that were left to another engine.
+    /// Gates of listeners that were closed for good, or left to another engine.
     left: RefCell<Vec<Rc<Gate>>>,
 }
 
@@ -263,12 +271,12 @@ async fn run(index: usize, shared: Arc<Shared>, mut orders: mpsc::UnboundedRecei
             }
             Some(Order::Drain) => {
                 let listeners = worker.listeners.take();
-                let left = worker.left.take();
-                for gate in listeners.into_values().flatten().map(|listening| listening.gate).chain(left) {
-                    gate.set(Passing::Closed);
-                }
+                let mut left = worker.left.borrow_mut();
+                left.extend(listeners.into_values().flatten().map(|listening| listening.gate));
+                left.iter().for_each(|gate| gate.set(Passing::Closed));
                 worker.shared.closed.notify_one();
             }
+            Some(Order::Hurry) => worker.left.borrow().iter().for_each(|gate| gate.set(Passing::Over)),
             Some(Order::Leave(done)) => {
                 for listening in worker.listeners.take().into_values().flatten() {
                     listening.gate.set(Passing::Leaving);

@@ -1,6 +1,7 @@
 """An engine's start and end."""
 
 import signal
+import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.engine.test_apply import refuses
 from tests.support.engine import EngineProcess, engine_binary
 from tests.support.http1 import Connection, get
 from tests.support.process import left_over
+from tests.support.raw_server import RawServer, read_head
 from tests.support.snapshots import entry_point, route, service, snapshot
 from tests.support.wait import SLOWNESS, wait_for
 
@@ -109,6 +111,28 @@ def test_the_grace_ends(router: Router) -> None:
         assert router.origin.waiting.wait(10 * SLOWNESS)
         assert router.engine.process.terminate(deadline=5) == 0
         assert connection.answer() is None
+
+
+def test_a_tunnel_ends_in_order_when_the_grace_ends(engine: EngineProcess, address: str) -> None:
+    told = []
+
+    def switch(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+        told.append(connection.recv(100))
+        told.append(connection.recv(100))
+
+    with RawServer(switch) as server:
+        point = entry_point(f"{address}:8000")
+        engine.apply(snapshot([point], [route()], [service(server.url)], grace_timeout_ms=300))
+        with Connection(address, 8000) as connection:
+            connection.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+            assert connection.answer().status == 101  # type: ignore[union-attr]
+            connection.send("hello")
+            wait_for(lambda: told == [b"hello"], "the tunnel is there")
+            assert engine.process.terminate(deadline=5) == 0
+            assert connection.socket.recv(1) == b"", "closed, not reset"
+        wait_for(lambda: told == [b"hello", b""], "the server sees the end too")
 
 
 def test_it_comes_back_after_a_kill(router: Router) -> None:

@@ -297,3 +297,41 @@ def test_tunnels_have_no_limits(engine: EngineProcess, address: str) -> None:
             connection.send("still there?")
             assert connection.socket.recv(100) == b"still there?"
     assert sum(engine.counters()["failures"].values()) == 0
+
+
+# --- HTTP/2 ---
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+WINDOW_OF_NOTHING = b"\0\0\6\4\0\0\0\0\0" + b"\0\4\0\0\0\0"
+
+
+def stream(flags: int, method: bytes) -> bytes:
+    """A HEADERS frame for / on stream 1; 5 ends the stream, 4 does not."""
+    block = method + b"\x86\x84\x41\x01a"
+    return b"\0\0" + bytes([len(block)]) + b"\1" + bytes([flags]) + b"\0\0\0\1" + block
+
+
+@pytest.mark.parametrize("setting", ["read_timeout_ms", "stall_timeout_ms"])
+def test_a_stream_that_stops_in_its_body(router: Router, setting: str) -> None:
+    configure(router.engine, router.address, router.origin.url, **{setting: LIMIT_MS})
+    with Connection(router.address, 8000) as connection:
+        connection.send(PREFACE + stream(4, b"\x83"))
+        wait_for_cause(router.engine, "body_timeout" if setting == "read_timeout_ms" else "body_stalled")
+        assert router.engine.counters()["requests"]["by_status"] == {"408": 1}
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"), [("write_timeout_ms", "client_timeout"), ("stall_timeout_ms", "client_stalled")]
+)
+def test_a_stream_that_opens_no_window(engine: EngineProcess, address: str, setting: str, expected: str) -> None:
+    def much(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % MEGABYTES)
+        connection.sendall(bytes(MEGABYTES))
+
+    with RawServer(much) as server:
+        configure(engine, address, server.url, **{setting: LIMIT_MS})
+        with Connection(address, 8000) as connection:
+            connection.send(PREFACE + WINDOW_OF_NOTHING + stream(5, b"\x82"))
+            wait_for_cause(engine, expected)
+            assert engine.counters()["requests"]["open"] == 0

@@ -34,6 +34,8 @@ use apply::{Applier, Refused};
 pub(crate) use handover::Predecessor;
 pub(crate) use socket::bind;
 
+/// How long tunnels may take to end once the grace time is over.
+const FAREWELL: Duration = Duration::from_millis(250);
 /// Largest body that is accepted.
 const MAX_BODY: usize = 256 << 20;
 /// How long an engine that is to take over waits for its first snapshot.
@@ -431,6 +433,11 @@ impl Control {
         }
         if tokio::time::timeout(grace, self.until_closed()).await.is_err() {
             tracing::warn!("requests were still running when the grace time ended");
+            for worker in &self.workers {
+                let _ = worker.send(Order::Hurry);
+            }
+            // Tunnels say goodbye; everything else is cut.
+            let _ = tokio::time::timeout(FAREWELL, self.until_closed()).await;
         }
     }
 

@@ -19,6 +19,7 @@ use crate::http::body::{Incoming, Outgoing};
 use crate::http::head::{Answer, Request};
 use crate::http2::websocket;
 use crate::io::Conn;
+use crate::worker::Gate;
 
 impl Client<'_> {
     /// Relays the change to another protocol, and then bytes in both directions until both sides have ended.
@@ -34,7 +35,9 @@ impl Client<'_> {
             head.freeze()
         });
         let result = match (&mut self.down, up) {
-            (Downstream::Http1(client), Upstream::Http1(server)) => Ok(raw(&answer, interim, client, server).await),
+            (Downstream::Http1(client), Upstream::Http1(server)) => {
+                Ok(raw(&answer, interim, client, server, &self.session.gate).await)
+            }
             (Downstream::Http2(client), Upstream::Http1(server)) => in_stream(request, &answer, client, server).await,
             // HTTP/2 has no 101; the codec does not let it pass.
             (_, Upstream::Http2(_)) => Err(Failure::ServerMalformed(Malformed::Syntax("101 in HTTP/2"))),
@@ -46,8 +49,9 @@ impl Client<'_> {
     }
 }
 
-/// Between two connections. Returns how many bytes the client got.
-async fn raw(answer: &Answer, interim: BytesMut, client: &mut Conn, mut server: Conn) -> u64 {
+/// Between two connections, until both have ended, or the time for ending is over. Returns how many bytes the client got,
+/// if that is known.
+async fn raw(answer: &Answer, interim: BytesMut, client: &mut Conn, mut server: Conn, gate: &Gate) -> u64 {
     let mut head = interim;
     relay::switching(answer, &mut head);
     head.extend_from_slice(&server.buffer);
@@ -57,7 +61,10 @@ async fn raw(answer: &Answer, interim: BytesMut, client: &mut Conn, mut server: 
         client.send(&head).await?;
         server.send(&early).await?;
         drop((head, early));
-        copy_bidirectional(&mut client.stream, &mut server.stream).await
+        tokio::select! {
+            copied = copy_bidirectional(&mut client.stream, &mut server.stream) => copied,
+            () = gate.over() => Ok((0, 0)),
+        }
     }
     .await;
     // How a tunnel ends is the two ends' own business.
