@@ -1,11 +1,15 @@
 """TLS: which certificate is shown, who is let in, and TLS towards servers."""
 
 import asyncio
+import datetime
 import ssl
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509 import ocsp
 from websockets.asyncio.client import connect
 
 from tests.conftest import StartOrigin
@@ -14,6 +18,7 @@ from tests.support.engine import EngineProcess
 from tests.support.http1 import Answer, Connection
 from tests.support.origin import Origin
 from tests.support.snapshots import entry_point, route, service, snapshot, tls
+from tests.support.wait import SLOWNESS
 
 PORT = 8443
 
@@ -128,6 +133,30 @@ def test_versions(engine: EngineProcess, address: str, certificates: dict[str, C
         engine.apply(snapshot([point], [route()], [service(origin.url)], certificates=entries, revision=revision))
         assert (ask(address, only_12) is not None) is expected
         assert ask(address, client()) is not None
+
+
+def test_an_ocsp_response_is_stapled(engine: EngineProcess, address: str, ca: Authority, origin: Origin) -> None:
+    certificate = ca.issue("a.example")
+    now = datetime.datetime.now(datetime.UTC)
+    builder = ocsp.OCSPResponseBuilder().add_response(
+        certificate.certificate, ca.certificate, hashes.SHA256(), ocsp.OCSPCertStatus.GOOD, now, now, None, None
+    )
+    response = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, ca.certificate).sign(ca.key, hashes.SHA256())
+    point = entry_point(f"{address}:{PORT}", tls=tls("c", ["c"]))
+    for revision, (der, told) in enumerate(
+        ((response.public_bytes(serialization.Encoding.DER), "Cert Status: good"), (b"", "no response sent")), 1
+    ):
+        entry = certificate.for_snapshot("c", der)
+        engine.apply(snapshot([point], [route()], [service(origin.url)], certificates=[entry], revision=revision))
+        done = subprocess.run(
+            ["openssl", "s_client", "-connect", f"{address}:{PORT}", "-servername", "a.example", "-status"],
+            input="",
+            capture_output=True,
+            text=True,
+            timeout=20 * SLOWNESS,
+            check=False,
+        )
+        assert told in done.stdout
 
 
 def test_cipher_suites(
