@@ -19,6 +19,7 @@ from tests.support.wait import wait_for
 
 CONFIGS = Path(__file__).parent / "configs"
 HTTP, HTTPS = 8080, 8443
+OURS, LOGGING = "traefikee", "traefikee, access log"
 HOSTS = tuple(f"host{number:04}.bench.example" for number in range(1000))
 HOST = HOSTS[500]
 """The host that the loads ask for."""
@@ -141,9 +142,10 @@ def _wait_for_ports(proxy: Proxy) -> None:
         raise RuntimeError(f"{proxy.name} ended: {proxy.process.tail()}")
 
 
-def _traefikee(surroundings: Surroundings) -> Proxy:
-    """The engine as the product runs it, a route for each host."""
+def _traefikee(surroundings: Surroundings, *, access_log: bool = False) -> Proxy:
+    """The engine as the product runs it, a route for each host, Prometheus metrics on."""
     address = loopback_address()
+    name = LOGGING if access_log else OURS
     folder = surroundings.folder / f"traefikee-{address}"
     folder.mkdir()
     engine = EngineProcess(folder, ["--workers", "2"])
@@ -170,9 +172,11 @@ def _traefikee(surroundings: Surroundings) -> Proxy:
             log_level="error",
             server_name="bench",
             max_idle_connections_per_server=POOL,
+            metrics={"buckets": [0.1, 0.3, 1.2, 5.0]},
+            access_log=snapshots.access_log(folder / "access.log") if access_log else None,
         )
     )
-    proxy = Proxy("traefikee", address, engine.process, engine.cleanup)
+    proxy = Proxy(name, address, engine.process, engine.cleanup)
     _wait_for_ports(proxy)
     return proxy
 
@@ -182,7 +186,8 @@ def kinds() -> list[Kind]:
     engine = Path(os.environ.get("TRAEFIKEE_ENGINE") or program("traefikee-engine"))
     nginx, haproxy, caddy, envoy = program("nginx"), program("haproxy"), program("caddy"), envoy_binary()
     return [
-        Kind("traefikee", _traefikee, [engine, "--version"]),
+        Kind(OURS, _traefikee, [engine, "--version"]),
+        Kind(LOGGING, partial(_traefikee, access_log=True), [engine, "--version"]),
         Kind("nginx", partial(_peer, "nginx", "nginx.conf", lambda file: [nginx, "-c", file]), [nginx, "-v"]),
         Kind(
             "HAProxy",

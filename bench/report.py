@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.proxies import Kind
+from bench.proxies import LOGGING, OURS, Kind
 from bench.scenarios import SCENARIOS, Sample, Scenario
 
 Results = Mapping[str, Mapping[str, Sequence[Sample]]]
@@ -17,7 +17,6 @@ Results = Mapping[str, Mapping[str, Sequence[Sample]]]
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- results: written by make bench -->", "<!-- end of results -->"
-OURS = "traefikee"
 
 
 def _values(samples: Sequence[Sample], of: Callable[[Sample], float | None]) -> list[float]:
@@ -133,7 +132,7 @@ def machine() -> str:
 
 def versions(kinds: Sequence[Kind]) -> str:
     """Of everything that took part, as each says it."""
-    commands = {kind.name: list(kind.version) for kind in kinds}
+    commands = {kind.name: list(kind.version) for kind in kinds if kind.name != LOGGING}
     commands |= {"wrk": ["wrk", "-v"], "h2load": ["h2load", "--version"]}
     found = []
     for name, command in commands.items():
