@@ -412,3 +412,44 @@ impl Drop for OpenConnection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::Descriptors;
+
+    /// A panic ends its connection, is counted, and the worker goes on with the others.
+    #[test]
+    fn a_panic_costs_one_connection() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build_local(Default::default()).unwrap();
+        let shared = Arc::new(Shared::new(1, Descriptors::new(1024)));
+        let settings = RefCell::new(Rc::new(Counted(Arc::clone(&shared.tables.load().settings))));
+        let worker = Rc::new(Worker {
+            index: 0,
+            shared: Arc::clone(&shared),
+            settings,
+            pools: Pools::default(),
+            listeners: RefCell::default(),
+            left: RefCell::default(),
+            watches: Watches::default(),
+            lines: Lines::default(),
+        });
+        let connection = |panics: bool| {
+            worker.stats().open.add(1);
+            let open = OpenConnection(Rc::clone(&worker));
+            let serving = Box::pin(async move {
+                tokio::task::yield_now().await;
+                assert!(!panics, "a bug");
+            });
+            tokio::task::spawn_local(async move { guard(&open.0, serving).await })
+        };
+        runtime.block_on(async {
+            let all: Vec<_> = [false, true, false].map(connection).into_iter().collect();
+            for one in all {
+                one.await.unwrap();
+            }
+        });
+        let stats = &shared.stats[0];
+        assert_eq!((stats.panicked.get(), stats.open.get()), (1, 0));
+    }
+}

@@ -9,6 +9,8 @@ status   what must be answered: a number, or a list of allowed ones; `closed` is
 server   what the server may see: `nothing` (the default) is not one byte, `incomplete` no whole request, `request`
          exactly one
 body     with `server: request`: the body that it sees
+technique  the published attack that it belongs to, and by whom
+nginx    for `test_differential.py`: why nginx lets less of it through
 
 A request that is refused also costs its connection: what follows on it cannot be trusted.
 """
@@ -29,7 +31,7 @@ FILES = sorted(FOLDER.glob("*.yaml"))
 
 def load(file: Path) -> dict[str, Any]:
     case: dict[str, Any] = yaml.safe_load(file.read_text())
-    unknown = set(case) - {"why", "request", "status", "server", "body"}
+    unknown = set(case) - {"why", "request", "status", "server", "body", "technique", "nginx"}
     assert not unknown, f"{file.name}: unknown {unknown}"
     return case
 

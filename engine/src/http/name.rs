@@ -85,6 +85,16 @@ impl Name {
     }
 }
 
+/// Whether a server could take `name` for one by which bodies are framed: to gateway interfaces that make variables of
+/// fields (CGI, WSGI), `_` and `-` are the same.
+pub(crate) fn resembles_framing(name: &[u8]) -> bool {
+    let is = |known: &[u8]| {
+        let same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-');
+        name.len() == known.len() && name.iter().zip(known).all(same)
+    };
+    is(b"content-length") || is(b"transfer-encoding")
+}
+
 /// Whether `name` may not be sent in a trailer section: framing, routing, authentication, content format
 /// (RFC 9110 section 6.5.1), and the fields by which a server trusts this proxy.
 pub(crate) fn is_forbidden_in_trailers(name: &[u8]) -> bool {
@@ -129,7 +139,9 @@ mod tests {
 
     #[test]
     fn trailers_may_not_carry_framing_or_trust() {
-        for name in ["Content-Length", "Host", "Authorization", "X-Forwarded-For", "X-Traefikee-Peer-Role"] {
+        for name in
+            ["Content-Length", "Content_Length", "Host", "Authorization", "X-Forwarded-For", "X-Traefikee-Peer-Role"]
+        {
             assert!(is_forbidden_in_trailers(name.as_bytes()), "{name}");
         }
         for name in ["Grpc-Status", "X-Checksum", "Date"] {

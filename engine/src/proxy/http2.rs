@@ -83,7 +83,7 @@ pub(super) async fn serve(session: Session, conn: Conn) {
     let session = &connection.session;
     let stats = session.worker.stats();
     stats.http2_connections.add(1);
-    let mut gate = pin!(session.gate.closed());
+    let mut gate = pin!(session.gate.leaving());
     let mut ending = false;
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     loop {

@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use super::forwarded::{self, Origin};
 use crate::http::body::Outgoing;
 use crate::http::head::{Answer, Request, tokens};
-use crate::http::name::Name;
+use crate::http::name::{Name, resembles_framing};
 use crate::http::{Framing, Version, write};
 use crate::http2::websocket::ACCEPT;
 use crate::snapshot::table::{Route, Server};
@@ -45,7 +45,7 @@ pub(crate) fn request(
             Name::Host | Name::ContentLength => true,
             Name::Trailer => request.framing != Framing::Chunked,
             id if id.is_hop_by_hop() || forwarded::is_rewritten(id, origin) => true,
-            _ => route.forward_client_identity && forwarded::claims_identity(name),
+            _ => resembles_framing(name) || (route.forward_client_identity && forwarded::claims_identity(name)),
         };
         let is_named = request.names_fields && request.fields.is_named_in_connection(name);
         if !ends_here && !is_named {
