@@ -115,7 +115,9 @@ pub(crate) fn is_forbidden_in_trailers(name: &[u8]) -> bool {
         b"x-replaced-path",
     ];
     match Name::of(name) {
-        Name::Other | Name::Accept => FORBIDDEN.iter().any(|forbidden| forbidden.eq_ignore_ascii_case(name)),
+        Name::Other | Name::Accept => {
+            resembles_framing(name) || FORBIDDEN.iter().any(|forbidden| forbidden.eq_ignore_ascii_case(name))
+        }
         Name::Date => false,
         _ => true,
     }
