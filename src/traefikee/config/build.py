@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 
 from traefikee.config.addresses import same_listener, split_address
@@ -142,7 +143,8 @@ class _Builder:
                 self.problem(name, _unknown(name))
         configuration = self._assemble()
         if self.problems:
-            raise ConfigurationError(self.problems)
+            # Those of the file by line, then those of the command line as they were found.
+            raise ConfigurationError(sorted(self.problems, key=_line))
         return configuration
 
     def _refuse(self, name: str, value: str | None, refusal: Refusal) -> None:
@@ -422,6 +424,11 @@ class _Builder:
             insecure_skip_verify=self.switches.get(f"{parent}.insecureSkipVerify", False),
         )
         return tls if self.given(parent) else None
+
+
+def _line(problem: Problem) -> int:
+    number = problem.where.rpartition(":")[2]
+    return int(number) if number.isdecimal() else 0 if problem.where else sys.maxsize
 
 
 def _unknown(name: str) -> str:

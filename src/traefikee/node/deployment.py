@@ -15,6 +15,7 @@ from traefikee.cluster.state import ClusterState, Deployment
 from traefikee.cluster.store import Compare, Put, Store
 from traefikee.compile.compiler import compile_snapshot
 from traefikee.config.certificates import CertificatePair
+from traefikee.config.difference import differences
 from traefikee.config.static import StaticConfiguration
 from traefikee.errors import RefusedError, UnreachableError
 from traefikee.node.engine import Engine
@@ -82,6 +83,34 @@ async def deploy(
     yield {"event": "compiled", "revision": pointer.revision, "message": f"Snapshot {pointer.revision} published."}
     async for step in _applied(mirror, pointer.revision):
         yield step
+
+
+async def plan(
+    mirror: Mirror, engine: Engine, admission: Admission, configuration: StaticConfiguration
+) -> dict[str, Any]:
+    """Return what a deployment of this configuration would change, and change nothing.
+
+    The answer has ``deployed``, the number of the configuration in force or None, and ``changes``, each with its
+    ``path``, ``change`` (``added``, ``changed``, ``removed``), ``before``, ``after`` and ``message``; secrets masked.
+
+    :raises TraefikeeError: if the configuration cannot be used.
+    """
+    await _check(engine, admission, configuration)
+    current = mirror.state.deployment
+    changes = differences(current.configuration if current else None, configuration)
+    return {
+        "deployed": current.number if current else None,
+        "changes": [
+            {
+                "path": change.path,
+                "change": change.kind,
+                "before": change.before,
+                "after": change.after,
+                "message": change.sentence(),
+            }
+            for change in changes
+        ],
+    }
 
 
 def _provider_sentence(name: str, status: str, message: str, frontends: int, backends: int) -> str:

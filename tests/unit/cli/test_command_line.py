@@ -37,7 +37,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
     """The static options that a deploy command was given, in order, instead of a deployment."""
     seen: list[tuple[str, str | None]] = []
 
-    def keep(_client: Any, values: list[tuple[str, str | None]]) -> int:
+    def keep(_client: Any, values: list[tuple[str, str | None]], _file: str, **_: Any) -> int:
         seen.extend(values)
         return 0
 
