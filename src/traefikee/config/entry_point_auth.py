@@ -100,7 +100,7 @@ def _users(items: Items, read_file: ReadFile, parent: str, check: Callable[[str]
             except ValueError as error:
                 items.problem(file_path, f"line {number} of that file: {error}")
             found[_user(entry)] = entry
-    if not found and not file:
+    if not found and items.lacks(path) and items.lacks(file_path):
         items.problem(path if path in items else parent, "names no user, and would let nobody in")
     elif not found and text:
         items.problem(file_path, "that file names no user, and would let nobody in")
@@ -115,9 +115,9 @@ def _user(entry: str) -> str:
 def _forward(items: Items, read_file: ReadFile) -> ForwardAuth:
     path, headers_path = "auth.forward.address", "auth.forward.authResponseHeaders"
     address = items.text(path)
-    if not address:
+    if items.lacks(path):
         items.problem(path if path in items else "auth.forward", f"needs {items.spell(path)}, the URL that is asked")
-    else:
+    elif address:
         items.attempt(path, None, lambda: _check_url(address))
     headers = items.list(headers_path)
     for header in headers:
@@ -147,7 +147,7 @@ def _forward_tls(items: Items, read_file: ReadFile) -> ForwardAuthTLS:
     parent = "auth.forward.tls"
     texts = {part: items.text(f"{parent}.{part}") for part in ("ca", "cert", "key")}
     for part, other in (("cert", "key"), ("key", "cert")):
-        if texts[part] and not texts[other]:
+        if texts[part] and items.lacks(f"{parent}.{other}"):
             items.problem(f"{parent}.{part}", f"also needs {items.spell(f'{parent}.{other}')}")
     pems = {
         part: items.attempt(f"{parent}.{part}", "", lambda text=text: load_pem(text, read_file))  # type: ignore[misc]

@@ -42,7 +42,7 @@ def build_entry_point(items: Items, read_file: ReadFile) -> EntryPoint:
     address = items.text("address")
     if address:
         items.attempt("address", None, lambda: _check_address(address))
-    else:
+    elif items.lacks("address"):
         example = "Address::80" if items.texts else 'address = ":80"'
         items.problem("", f"an entry point needs an address; write for example {example}")
     return EntryPoint(
@@ -102,7 +102,7 @@ def _white_list(items: Items) -> WhiteList | None:
     if items.has("whiteList") and deprecated in items:
         items.problem(deprecated, f"{items.spell('whiteList.sourceRange')} is given too; keep that one")
     named = deprecated if deprecated in items else path
-    if not items.list(named):
+    if items.lacks(named):
         items.problem(named, "names no address; leave the white list out to let everybody in")
     return WhiteList(
         source_range=_addresses(items, named), use_x_forwarded_for=items.boolean("whiteList.useXForwardedFor")
@@ -122,11 +122,11 @@ def _redirect(items: Items) -> Redirect | None:
     regex, replacement = items.spell("redirect.regex"), items.spell("redirect.replacement")
     if redirect.entry_point and (redirect.regex or redirect.replacement):
         items.problem("redirect.entryPoint", f"{regex} is given too; a redirect has one of the two")
-    elif redirect.regex and not redirect.replacement:
+    elif redirect.regex and items.lacks("redirect.replacement"):
         items.problem("redirect.regex", f"also needs {replacement}")
-    elif redirect.replacement and not redirect.regex:
+    elif redirect.replacement and items.lacks("redirect.regex"):
         items.problem("redirect.replacement", f"also needs {regex}")
-    elif not redirect.entry_point and not redirect.regex:
+    elif items.lacks("redirect.entryPoint") and items.lacks("redirect.regex") and not redirect.replacement:
         items.problem("redirect", f"needs {items.spell('redirect.entryPoint')}, or {regex} and {replacement}")
     elif redirect.regex:
         try:
@@ -159,12 +159,13 @@ def _default_certificate(items: Items, read_file: ReadFile) -> CertificatePair |
     cert_path, key_path = "tls.defaultCertificate.certFile", "tls.defaultCertificate.keyFile"
     cert, key = items.text(cert_path), items.text(key_path)
     if not cert and not key:
-        if "tls.defaultCertificate" in items:
+        if "tls.defaultCertificate" in items and items.lacks(cert_path) and items.lacks(key_path):
             items.problem("tls.defaultCertificate", "needs certFile and keyFile")
         return None
     if not cert or not key:
         given, missing = (cert_path, key_path) if cert else (key_path, cert_path)
-        items.problem(given, f"also needs {items.spell(missing)}")
+        if items.lacks(missing):
+            items.problem(given, f"also needs {items.spell(missing)}")
         return None
     return _pair(items, read_file, cert_path, cert, key)
 
@@ -217,9 +218,9 @@ def _client_ca(items: Items, read_file: ReadFile) -> ClientCA | None:
     if not files:
         if path in items:
             items.problem(path, "names no file")
-        elif optional:
+        elif optional and items.lacks(path):
             items.problem("tls.clientCA.optional", f"also needs {items.spell(path)}")
-        elif "tls.clientCA" in items:
+        elif "tls.clientCA" in items and items.lacks(path):
             items.problem("tls.clientCA", "needs files")
         return None
     return ClientCA(pem=_authorities(items, read_file, path, files), optional=optional)

@@ -91,6 +91,7 @@ class Items:
     """What one source says about one entry point.
 
     :ivar values: by path; a table that is there has True.
+    :ivar bad: paths whose values are problems already: that they are missing is none.
     :ivar texts: whether the source is a value of ``--entryPoints``, whose spelling problems then use.
     :ivar places: where in a file each path is (``traefik.toml:12``).
     :ivar place: where the entry point itself is.
@@ -98,6 +99,7 @@ class Items:
 
     name: str
     values: dict[str, Value] = field(default_factory=dict)
+    bad: set[str] = field(default_factory=set)
     texts: bool = False
     places: dict[str, str] = field(default_factory=dict)
     place: str = ""
@@ -108,7 +110,7 @@ class Items:
 
     def has(self, path: str) -> bool:
         """Tell whether the source says anything about a key, or about one below it."""
-        return any(given == path or given.startswith(path + ".") for given in self.values)
+        return any(given == path or given.startswith(path + ".") for given in (*self.values, *self.bad))
 
     def spell(self, path: str) -> str:
         """Return a key's name as this source spells it."""
@@ -135,6 +137,10 @@ class Items:
         except ValueError as error:
             self.problem(path, str(error))
             return default
+
+    def lacks(self, path: str) -> bool:
+        """Tell whether a text or list has no value, and nothing was wrong with one."""
+        return not self.values.get(path) and path not in self.bad
 
     def text(self, path: str) -> str:
         """Return a string key's value, or an empty text."""

@@ -114,7 +114,8 @@ def _read_option(found: FileSettings, path: Path, value: Any) -> None:
     is_struct = option is not None and option.kind == "struct"
     is_table = is_struct or name in _GROUPS or is_empty_table(name)
     if option is None and not is_table:
-        near = did_you_mean(dotted, (*(one.name for one in OPTIONS), *NOT_YET))
+        quoted = "; within quotes a dot is a part of the name: leave them out"
+        near = did_you_mean(dotted, (*(one.name for one in OPTIONS), *NOT_YET)) if name else quoted
         problem(f"unknown key{near}")
     elif is_table and (isinstance(value, Mapping) or value is None):
         if option is not None:
@@ -165,7 +166,7 @@ def _list_texts(option: Option, value: Any) -> tuple[str, ...]:
         raise ValueError(f"has to be a list, not {_kind(value)}")
     for one in value:
         if not isinstance(one, str) and not _is_number(one):
-            raise ValueError(f"has to be a list of texts, not one with {_kind(one)}")
+            raise ValueError(f"has to be a list of texts or numbers, not one with {_kind(one)}")
     return tuple(str(one).strip() for one in value)
 
 
@@ -228,6 +229,7 @@ def _read_table(items: Items, document: Document, path: Path, table: Mapping[str
         try:
             items.values[key.path] = _READERS[key.kind](key, value)
         except ValueError as error:
+            items.bad.add(key.path)
             items.problem(key.path, str(error))
 
 
