@@ -50,7 +50,8 @@ def _pairs(args: Sequence[str]) -> list[tuple[str, str | None]]:
     for arg in args:
         if arg.startswith("-") and len(arg) > 1:
             name, equals, value = arg.lstrip("-").partition("=")
-            if not equals and not arg.startswith("--") and name[0] in _SHORT and find_option(name) is None:
+            glued = not arg.startswith("--") and len(name) > 1 and name[0] in _SHORT
+            if glued and not equals and find_option(name) is None:
                 name, equals, value = name[0], "=", name[1:]
             pairs.append((name, value if equals else None))
         elif pairs and pairs[-1][1] is None:
