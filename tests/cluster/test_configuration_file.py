@@ -76,7 +76,7 @@ def test_flags_count_more_than_the_file(cluster: Cluster) -> None:
     """Relies on the tests before: the file is deployed."""
     line = "deploy -c traefik.toml --loglevel=WARN --entryPoints='Name:admin Address::8001 MaxConnections:9'"
     assert traefikee(cluster, f"{line} --dry-run").splitlines()[:2] == [
-        "~ entryPoints.admin.connectionLimits.total: 0 -> 9",
+        "~ entryPoints.admin.maxConnections: 0 -> 9",
         "~ logLevel: INFO -> WARN",
     ]
     traefikee(cluster, line)

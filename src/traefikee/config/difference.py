@@ -15,7 +15,28 @@ from traefikee.config.static import EntryPoint, StaticConfiguration
 Kind: TypeAlias = Literal["added", "changed", "removed"]
 
 MASK = "***"
-_NAMES = {"root_cas": "rootCAs", "trusted_ips": "trustedIPs", "client_ca": "clientCA"}
+_NAMES = {
+    "AccessLog.field_modes": "fields.names",
+    "AccessLog.fields_mode": "fields.defaultMode",
+    "AccessLog.header_modes": "fields.headers.names",
+    "AccessLog.headers_mode": "fields.headers.defaultMode",
+    "AccessLog.min_duration": "filters.minDuration",
+    "AccessLog.retry_attempts": "filters.retryAttempts",
+    "AccessLog.status_codes": "filters.statusCodes",
+    "CertificatePair.chain_pem": "certFile",
+    "CertificatePair.key_pem": "keyFile",
+    "ClientCA.pem": "files",
+    "ConnectionLimits.per_client": "maxConnectionsPerClient",
+    "ConnectionLimits.total": "maxConnections",
+    "EntryPoint.connection_limits": "",
+    "EntryPointTLS.client_ca": "clientCA",
+    "ForwardedHeaders.trusted_ips": "trustedIPs",
+    "ProxyProtocol.trusted_ips": "trustedIPs",
+    "StaticConfiguration.health_check_interval": "healthCheck.interval",
+    "StaticConfiguration.prometheus": "metrics.prometheus",
+    "StaticConfiguration.root_cas": "rootCAs",
+}
+"""Where a field's name is not the option's in camel case; an empty one stands for no level of its own."""
 _ARMOUR = "-----BEGIN "
 
 
@@ -42,7 +63,7 @@ class Change:
 
 
 def differences(before: StaticConfiguration | None, after: StaticConfiguration) -> tuple[Change, ...]:
-    """Return what ``after`` changes, in the order of the options.
+    """Return what ``after`` changes, in the order of the options. The order of entry points makes no difference.
 
     :param before: what is deployed; None stands for nothing, beside which all that is not a default is added.
     """
@@ -66,11 +87,11 @@ def _models(path: str, before: Model | None, after: Model | None) -> Iterator[Ch
             continue
         if field == "name" and isinstance(model, EntryPoint):
             continue
-        inner = f"{path}.{_name(field)}" if path else _name(field)
+        inner = ".".join(part for part in (path, _name(type(model), field)) if part)
         for change in _values(inner, one, other, secret=field in type(model).secret_fields):
             found = True
             yield change
-    if not found:
+    if not found and (before is None or after is None):
         # All of it has its defaults: that it is there is the difference.
         yield Change(path, "added", None, True) if before is None else Change(path, "removed", True, None)
 
@@ -106,7 +127,7 @@ def _masked(value: Any, *, secret: bool) -> Any:
     if isinstance(value, Model):
         fields = type(value).model_fields
         hidden = type(value).secret_fields
-        return {_name(name): _masked(getattr(value, name), secret=name in hidden) for name in fields}
+        return {_name(type(value), name): _masked(getattr(value, name), secret=name in hidden) for name in fields}
     if isinstance(value, tuple):
         return [_masked(one, secret=False) for one in value]
     if isinstance(value, Mapping):
@@ -116,8 +137,8 @@ def _masked(value: Any, *, secret: bool) -> Any:
     return value
 
 
-def _name(field: str) -> str:
-    return _NAMES.get(field, to_camel(field))
+def _name(model: type[Model], field: str) -> str:
+    return _NAMES.get(f"{model.__name__}.{field}", to_camel(field))
 
 
 def _shown(value: Any) -> str:

@@ -218,7 +218,7 @@ def _client_ca(items: Items, read_file: ReadFile) -> ClientCA | None:
     if not files:
         if path in items:
             items.problem(path, "names no file")
-        elif optional and items.lacks(path):
+        elif "tls.clientCA.optional" in items and items.lacks(path):
             items.problem("tls.clientCA.optional", f"also needs {items.spell(path)}")
         elif "tls.clientCA" in items and items.lacks(path):
             items.problem("tls.clientCA", "needs files")

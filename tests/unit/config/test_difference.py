@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args, get_origin
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from traefikee.config import difference
 from traefikee.config.build import build_static
 from traefikee.config.difference import Change, Kind, differences
-from traefikee.config.static import StaticConfiguration
+from traefikee.config.entry_point_keys import BY_PATH
+from traefikee.config.model import Model
+from traefikee.config.names import OPTIONS
+from traefikee.config.static import EntryPoint, StaticConfiguration
 
 FILES = Path(__file__).parents[2] / "golden" / "files"
 
@@ -19,6 +25,11 @@ def build(*words: str) -> StaticConfiguration:
     return build_static(
         [(name, value if equals else None) for name, equals, value in pairs], lambda name: (FILES / name).read_bytes()
     )
+
+
+def in_order(configuration: StaticConfiguration) -> StaticConfiguration:
+    points = sorted(configuration.entry_points, key=lambda point: point.name)
+    return configuration.model_copy(update={"entry_points": tuple(points)})
 
 
 def lines(before: StaticConfiguration | None, after: StaticConfiguration) -> list[str]:
@@ -82,8 +93,27 @@ def test_secrets_are_masked_and_still_seen_to_change() -> None:
     assert "~ consul.password: *** -> ***" in found
     assert "~ consul.tls.key: *** -> ***" in found
     (certificates,) = [line for line in found if line.startswith("+ entryPoints.a.tls.certificates: ")]
-    assert "keyPem=***" in certificates
-    assert "chainPem=PEM with SHA-256 " in certificates
+    assert "keyFile=***" in certificates
+    assert "certFile=PEM with SHA-256 " in certificates
+
+
+def _paths(model: type[Model], above: str = "") -> Iterator[str]:
+    """Every path that a change of this model can have."""
+    for field, info in model.model_fields.items():
+        path = ".".join(part for part in (above, difference._name(model, field)) if part)
+        inner = [kind for kind in (info.annotation, *get_args(info.annotation)) if isinstance(kind, type)]
+        models = [kind for kind in inner if issubclass(kind, Model)]
+        if models and get_origin(info.annotation) is not tuple:
+            yield from _paths(models[0], path)
+        else:
+            yield path
+
+
+def test_paths_are_the_names_of_options() -> None:
+    options = {option.name for option in OPTIONS}
+    found = set(_paths(StaticConfiguration)) - {"entryPoints"}
+    assert found <= options, found - options
+    assert set(_paths(EntryPoint)) - {"name"} <= set(BY_PATH), set(_paths(EntryPoint)) - set(BY_PATH)
 
 
 _WORDS = st.lists(
@@ -101,7 +131,7 @@ def test_there_is_a_change_for_every_difference(one: list[str], other: list[str]
     head = ["entryPoints=Name:http Address::80", "defaultEntryPoints=http"]
     before, after = build(*head, *one), build(*head, *other)
     there, back = differences(before, after), differences(after, before)
-    assert bool(there) == (before != after)
+    assert bool(there) == (in_order(before) != in_order(after))
     mirrored: dict[Kind, Kind] = {"added": "removed", "removed": "added", "changed": "changed"}
     turned = [Change(change.path, mirrored[change.kind], change.after, change.before) for change in there]
     assert sorted(turned, key=repr) == sorted(back, key=repr)
