@@ -27,6 +27,12 @@ SETTINGS: dict[str, Any] = {
 DEFAULT_SOCKET = "/var/run/traefikee.sock"
 DEFAULT_STATEDIR = "/var/lib/traefikee_state"
 
+_INSTEAD = {
+    "storeconfig": ": deploy keeps the configuration in the cluster itself",
+    "healthcheck": '; did you mean "healthcheck-node"?',
+}
+"""Commands of Traefik 1.7, and what is there instead."""
+
 _SINGLE_DASH = re.compile(r"-(?P<name>[A-Za-z][\w.-]*)(?P<value>=.*)?", re.DOTALL)
 
 
@@ -82,7 +88,7 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; an unknown one is an error with a suggestion."""
         if args and self.get_command(ctx, args[0].lower()) is None and not args[0].startswith("-"):
-            hint = did_you_mean(args[0], self.commands, mark='"')
+            hint = _INSTEAD.get(args[0].lower()) or did_you_mean(args[0], self.commands, mark='"')
             raise click.UsageError(f'unknown command "{args[0]}"{hint}', ctx)
         return super().resolve_command(ctx, args)
 

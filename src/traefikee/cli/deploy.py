@@ -131,10 +131,13 @@ def build(values: Sequence[tuple[str, str | None]], config_file: str = "") -> St
     :raises ConfigurationError: with every problem of both.
     """
     # Imported here: it brings a certificate library of 10 MB, which the nodes that run with this command do not need.
-    from traefikee.config.file import load_settings
     from traefikee.config.options import build_static
 
-    settings = load_settings(config_file) if config_file else None
+    settings = None
+    if config_file:
+        from traefikee.config.file import load_settings
+
+        settings = load_settings(config_file)
     return build_static(values, lambda path: Path(path).read_bytes(), settings)
 
 

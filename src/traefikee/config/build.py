@@ -15,7 +15,7 @@ from traefikee.config.entry_point import read_entry_point
 from traefikee.config.entry_point_build import build_entry_point
 from traefikee.config.entry_point_keys import Items
 from traefikee.config.errors import ConfigurationError, Problem, did_you_mean, nearest
-from traefikee.config.names import NOT_YET, OPTIONS, Option, find_option, is_not_yet
+from traefikee.config.names import KNOWN, Option, find_option, is_not_yet
 from traefikee.config.observability import Prometheus, build_access_log, build_prometheus
 from traefikee.config.refusals import Refusal, find_refusal
 from traefikee.config.settings import FileSettings, dynamic_problems
@@ -432,7 +432,7 @@ def _line(problem: Problem) -> int:
 
 
 def _unknown(name: str) -> str:
-    near = nearest(name, (*(option.name for option in OPTIONS), *NOT_YET, "configFile"))
+    near = nearest(name, (*KNOWN, "configFile"))
     return f"unknown option --{name}" + (f"; did you mean --{near}?" if near else "")
 
 

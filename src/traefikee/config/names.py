@@ -182,6 +182,10 @@ _BY_FOLDED = {option.name.lower(): option for option in OPTIONS} | {
 }
 
 
+KNOWN: tuple[str, ...] = (*(option.name for option in OPTIONS), *sorted(NOT_YET), *REFUSALS)
+"""Every option of Traefik 1.7, for suggestions."""
+
+
 def find_option(name: str) -> Option | None:
     """Return the option of this name (without dashes, in any case, or its one-letter form), or None."""
     return _BY_FOLDED.get(name.lower())

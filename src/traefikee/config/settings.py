@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from traefikee.config.entry_point_keys import BY_PATH, KEYS, Items, Key, Value
 from traefikee.config.errors import Problem, did_you_mean
-from traefikee.config.names import NOT_YET, OPTIONS, Option, is_not_yet
+from traefikee.config.names import KNOWN, OPTIONS, Option, is_not_yet
 from traefikee.config.refusals import find_refusal, is_empty_table
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _read_option(found: FileSettings, path: Path, value: Any) -> None:
     is_table = is_struct or name in _GROUPS or is_empty_table(name)
     if option is None and not is_table:
         quoted = "; within quotes a dot is a part of the name: leave them out"
-        near = did_you_mean(dotted, (*(one.name for one in OPTIONS), *NOT_YET)) if name else quoted
+        near = did_you_mean(dotted, KNOWN) if name else quoted
         problem(f"unknown key{near}")
     elif is_table and (isinstance(value, Mapping) or value is None):
         if option is not None:

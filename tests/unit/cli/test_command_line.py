@@ -111,6 +111,10 @@ def test_names_of_environment_variables() -> None:
     ("words", "sentence"),
     [
         (["list-node"], 'unknown command "list-node"; did you mean "list-nodes"?'),
+        (["storeconfig", "--consul"], 'unknown command "storeconfig": deploy keeps the configuration in the cluster'),
+        (["healthcheck"], 'unknown command "healthcheck"; did you mean "healthcheck-node"?'),
+        (["deploy", "--chekNewVersion"], "unknown option --chekNewVersion; did you mean --checkNewVersion?"),
+        (["deploy", "-l=LOUD"], '--logLevel: "LOUD" is not one of'),
         (["list-nodes", "--detials"], "unknown option --detials; did you mean --details?"),
         (["bootstrap", "--controlNode=3"], "unknown option --controlnode; did you mean --controlNodes?"),
         (["bootstrap"], "--licensekey is missing"),
