@@ -85,8 +85,8 @@ def _users(items: Items, read_file: ReadFile, parent: str, check: Callable[[str]
     """Return all users, each once; those of a file win over the others, as in Traefik 1.7."""
     path, file_path = f"{parent}.users", f"{parent}.usersFile"
     found: dict[str, str] = {}
-    for entry in items.list(path):
-        items.attempt(path, None, lambda entry=entry: check(entry))  # type: ignore[misc]
+    for index, entry in enumerate(items.list(path)):
+        items.attempt(path, None, lambda entry=entry: check(entry), index)  # type: ignore[misc]
         found[_user(entry)] = entry
     file = items.text(file_path)
     if file_path in items and not file:
@@ -120,9 +120,9 @@ def _forward(items: Items, read_file: ReadFile) -> ForwardAuth:
     elif address:
         items.attempt(path, None, lambda: _check_url(address))
     headers = items.list(headers_path)
-    for header in headers:
+    for index, header in enumerate(headers):
         if not _TOKEN.fullmatch(header):
-            items.problem(headers_path, f'"{header}" is not a header\'s name')
+            items.problem(headers_path, f'"{header}" is not a header\'s name', index)
     return ForwardAuth(
         address=address,
         trust_forward_header=items.boolean("auth.forward.trustForwardHeader"),

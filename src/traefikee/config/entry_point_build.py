@@ -74,9 +74,9 @@ def _connection_limits(items: Items) -> ConnectionLimits:
 
 def _addresses(items: Items, path: str) -> tuple[str, ...]:
     addresses = items.list(path)
-    for address in addresses:
+    for index, address in enumerate(addresses):
         if not is_ip_or_network(address):
-            items.problem(path, f'"{address}" is neither an IP address nor a network such as 10.0.0.0/8')
+            items.problem(path, f'"{address}" is neither an IP address nor a network such as 10.0.0.0/8', index)
     return addresses
 
 
@@ -144,7 +144,10 @@ def _tls(items: Items, read_file: ReadFile) -> EntryPointTLS | None:
             if path.startswith("tls."):
                 items.problem(path, "has no effect without TLS; add TLS, or TLS:certificate,key")
         return None
-    pairs = [_pair(items, read_file, "tls.certificates", *files) for files in items.pairs("tls.certificates")]
+    pairs = [
+        _pair(items, read_file, "tls.certificates", *files, index)
+        for index, files in enumerate(items.pairs("tls.certificates"))
+    ]
     return EntryPointTLS(
         certificates=tuple(pair for pair in pairs if pair is not None),
         default_certificate=_default_certificate(items, read_file),
@@ -170,18 +173,20 @@ def _default_certificate(items: Items, read_file: ReadFile) -> CertificatePair |
     return _pair(items, read_file, cert_path, cert, key)
 
 
-def _pair(items: Items, read_file: ReadFile, path: str, cert: str, key: str) -> CertificatePair | None:
+def _pair(
+    items: Items, read_file: ReadFile, path: str, cert: str, key: str, index: int | None = None
+) -> CertificatePair | None:
     # In the short form the certificates are the value of "TLS" itself.
     path = "tls" if items.texts and path == "tls.certificates" else path
-    chain_pem = items.attempt(path, "", lambda: load_pem(cert, read_file))
-    key_pem = items.attempt(path, "", lambda: load_pem(key, read_file))
+    chain_pem = items.attempt(path, "", lambda: load_pem(cert, read_file), index)
+    key_pem = items.attempt(path, "", lambda: load_pem(key, read_file), index)
     if not chain_pem or not key_pem:
         return None
     pair = CertificatePair(chain_pem=chain_pem, key_pem=key_pem)
     reason = check_pair(pair)
     if reason:
         names = "" if "-----BEGIN" in cert + key else f'"{cert},{key}": '
-        items.problem(path, f"{names}{reason}")
+        items.problem(path, f"{names}{reason}", index)
         return None
     return pair
 
@@ -228,10 +233,10 @@ def _client_ca(items: Items, read_file: ReadFile) -> ClientCA | None:
 
 def _authorities(items: Items, read_file: ReadFile, path: str, files: Sequence[str]) -> str:
     texts = []
-    for file in files:
-        pem = items.attempt(path, "", lambda file=file: load_pem(file, read_file))  # type: ignore[misc]
+    for index, file in enumerate(files):
+        pem = items.attempt(path, "", lambda file=file: load_pem(file, read_file), index)  # type: ignore[misc]
         reason = check_certificates(pem) if pem else None
         if reason:
-            items.problem(path, reason if "-----BEGIN" in file else f'"{file}": {reason}')
+            items.problem(path, reason if "-----BEGIN" in file else f'"{file}": {reason}', index)
         texts.append(pem if pem.endswith("\n") else pem + "\n")
     return "".join(texts)

@@ -93,7 +93,7 @@ class Items:
     :ivar values: by path; a table that is there has True.
     :ivar bad: paths whose values are problems already: that they are missing is none.
     :ivar texts: whether the source is a value of ``--entryPoints``, whose spelling problems then use.
-    :ivar places: where in a file each path is (``traefik.toml:12``).
+    :ivar places: where in a file each path is (``traefik.toml:12``); an element of a list has its index as last part.
     :ivar place: where the entry point itself is.
     """
 
@@ -118,11 +118,11 @@ class Items:
             return path
         return BY_PATH[path].text or ".".join(part[:1].upper() + part[1:] for part in path.split("."))
 
-    def problem(self, path: str, message: str) -> None:
-        """Keep a problem of a key; an empty path stands for the entry point."""
+    def problem(self, path: str, message: str, index: int | None = None) -> None:
+        """Keep a problem of a key, or of an element of its list; an empty path stands for the entry point."""
         name = f"entryPoints.{self.name or '(unnamed)'}"
         place = self.place
-        parts = path.split(".")
+        parts = path.split(".") + ([] if index is None else [str(index)])
         for length in range(len(parts), 0, -1):
             above = self.places.get(".".join(parts[:length]))
             if above:
@@ -130,12 +130,12 @@ class Items:
                 break
         self.problems.append(Problem(f"{name}.{self.spell(path)}" if path else name, message, place))
 
-    def attempt(self, path: str, default: T, action: Callable[[], T]) -> T:
-        """Return what the action returns; a ValueError of its becomes a problem of the key."""
+    def attempt(self, path: str, default: T, action: Callable[[], T], index: int | None = None) -> T:
+        """Return what the action returns; a ValueError of its becomes a problem of the key, or of an element."""
         try:
             return action()
         except ValueError as error:
-            self.problem(path, str(error))
+            self.problem(path, str(error), index)
             return default
 
     def lacks(self, path: str) -> bool:

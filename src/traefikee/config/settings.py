@@ -226,6 +226,8 @@ def _read_table(items: Items, document: Document, path: Path, table: Mapping[str
             items.values[key.path] = True
             _read_table(items, document, here, value or {}, key.path)
             continue
+        if isinstance(value, list):
+            items.places.update({f"{key.path}.{n}": document.place((*here, n)) for n in range(len(value))})
         try:
             items.values[key.path] = _READERS[key.kind](key, value)
         except ValueError as error:

@@ -9,6 +9,7 @@ import click
 import pytest
 import structlog
 
+from traefikee.cli import client as clients
 from traefikee.cli import deploy as deploying
 from traefikee.cli import main
 from traefikee.cli.common import environment_name
@@ -192,7 +193,7 @@ CHANGE = {"path": "logLevel", "change": "changed", "before": "ERROR", "after": "
 def control(monkeypatch: pytest.MonkeyPatch) -> Answering:
     """The control node that the commands reach."""
     answering = Answering({"deployed": 4, "changes": [CHANGE]})
-    monkeypatch.setattr(main.clients, "local", lambda _socket: answering)
+    monkeypatch.setattr(clients, "local", lambda _socket: answering)
     return answering
 
 
@@ -305,7 +306,7 @@ def test_the_health_of_a_node_is_the_exit_code(
         def ask(self, _path: str) -> tuple[int, dict[str, Any]]:
             return 200, {"healthy": healthy, "message": "as it is"}
 
-    monkeypatch.setattr(main.clients, "local", lambda _socket: Node())
+    monkeypatch.setattr(clients, "local", lambda _socket: Node())
     assert run("healthcheck-node")[0] == code
 
 
