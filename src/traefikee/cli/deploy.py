@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shlex
 import socket
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from traefikee.config.static import StaticConfiguration
 from traefikee.errors import UsageError
 
 MASK = "***"
+_USERS = re.compile(r"(auth[._](?:basic|digest)[._]users):\S+", re.IGNORECASE)
 _SHORT = frozenset({static.short for static in OPTIONS if static.short} | {"c"})
 
 
@@ -135,7 +137,7 @@ def build(values: Sequence[tuple[str, str | None]], config_file: str = "") -> St
 
     settings = None
     if config_file:
-        from traefikee.config.file import load_settings
+        from traefikee.cli.configuration_file import load_settings
 
         settings = load_settings(config_file)
     return build_static(values, lambda path: Path(path).read_bytes(), settings)
@@ -146,7 +148,7 @@ def command_line(values: Sequence[tuple[str, str | None]], config_file: str = ""
     secret = {static.name for static in OPTIONS if static.secret}
     words = ["deploy"] + ([f"--configFile={config_file}"] if config_file else [])
     for name, value in values:
-        shown = MASK if name in secret or "-----BEGIN" in (value or "") else value
+        shown = MASK if name in secret or "-----BEGIN" in (value or "") else _USERS.sub(rf"\1:{MASK}", value or "")
         words.append(f"--{name}={shown}")
     return shlex.join(words)
 

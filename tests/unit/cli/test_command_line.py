@@ -331,6 +331,10 @@ def test_version(run: Run) -> None:
 def test_secrets_are_masked_in_what_is_kept_of_the_command_line() -> None:
     line = deploying.command_line([("consul.password", "s3cret"), ("rootCAs", "-----BEGIN X"), ("api", "true")])
     assert line == "deploy '--consul.password=***' '--rootCAs=***' --api=true"
+    line = deploying.command_line(
+        [("entryPoints", "Name:a auth_basic.USERS:u:{SHA}x,v:{SHA}y Compress:on")], "a b.toml"
+    )
+    assert line == "deploy '--configFile=a b.toml' '--entryPoints=Name:a auth_basic.USERS:*** Compress:on'"
 
 
 def test_no_connection_yet(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
