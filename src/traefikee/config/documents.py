@@ -79,6 +79,9 @@ def _parse_toml(name: str, text: str) -> Document:
         number = int(line) if line else max(1, len(text.splitlines()))
         at = f" (column {column})" if column else " at the end of the file"
         raise _error(f"is not TOML: {what[:1].lower()}{what[1:]}{at}", f"{name}:{number}") from None
+    except ValueError:
+        # Python's own limit on numbers comes through without a line.
+        raise _error("is not TOML: a number has too many digits", name) from None
     return Document(name, tree, _toml_lines(text))
 
 
@@ -181,15 +184,21 @@ def _parse_json(name: str, text: str) -> Document:
     except json.JSONDecodeError as error:
         what = error.msg[:1].lower() + error.msg[1:]
         raise _error(f"is not JSON: {what} (column {error.colno})", f"{name}:{error.lineno}") from None
-    except ValueError as error:
+    except _NoValueError as error:
         raise _error(f"is not JSON: {error}", name) from None
+    except ValueError:
+        raise _error("is not JSON: a number has too many digits", name) from None
     # YAML has no tabs between its tokens; JSON has no raw ones within its texts.
     document = _parse_yaml(name, text.replace("\t", " "))
     return Document(name, _table(tree, name), document.lines)
 
 
+class _NoValueError(ValueError):
+    """What Python's parser takes, and JSON does not have."""
+
+
 def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is not a value")
+    raise _NoValueError(f"{text} is not a value")
 
 
 def _table(tree: object, name: str) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ _GROUPS = {
 } - set(_BY_FOLDED)
 _KEY_BY_FOLDED = {key.path.lower(): key for key in KEYS}
 _LARGEST_COUNT = 10**9 - 1
+_LARGEST = 10**15
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +151,9 @@ def _texts(option: Option, value: Any) -> tuple[str, ...]:
             raise ValueError("its value is empty")
         return (value,)
     if option.kind == "duration" and _is_number(value):
-        return (str(value) if isinstance(value, int) else f"{value}s",)
+        return (_number_text(value) + ("s" if isinstance(value, float) else ""),)
     if option.kind == "int" and isinstance(value, int) and not isinstance(value, bool):
-        return (str(value),)
+        return (_number_text(value),)
     words = {"duration": "a number of seconds or a text such as 1m30s", "int": "a whole number"}
     raise ValueError(f"has to be {words.get(option.kind, 'a text in quotes')}, not {_kind(value)}")
 
@@ -167,7 +168,7 @@ def _list_texts(option: Option, value: Any) -> tuple[str, ...]:
     for one in value:
         if not isinstance(one, str) and not _is_number(one):
             raise ValueError(f"has to be a list of texts or numbers, not one with {_kind(one)}")
-    return tuple(str(one).strip() for one in value)
+    return tuple(one.strip() if isinstance(one, str) else _number_text(one) for one in value)
 
 
 def _pair_texts(value: Mapping[str, Any]) -> tuple[str, ...]:
@@ -175,6 +176,16 @@ def _pair_texts(value: Mapping[str, Any]) -> tuple[str, ...]:
         if not isinstance(one, str):
             raise ValueError(f'"{key}" has to be a text, not {_kind(one)}')
     return tuple(f"{key}={one}" for key, one in value.items())
+
+
+def _number_text(value: float) -> str:
+    """Return a number without an exponent, to the billionth.
+
+    :raises ValueError: it is larger than any option's.
+    """
+    if not abs(value) < _LARGEST:
+        raise ValueError("the number is too large")
+    return str(value) if isinstance(value, int) else f"{value:.9f}".rstrip("0").rstrip(".")
 
 
 def _is_number(value: Any) -> bool:

@@ -82,6 +82,7 @@ def test_lines_of_yaml_through_anchors() -> None:
         ("t.toml", b"a = 1\na = 2\n", "t.toml:2: is not TOML: cannot overwrite a value (column 6)"),
         ("t.conf", b"{{ x }}", "t.conf:1: is not TOML: invalid statement (column 1)"),
         ("t.toml", b"a = 1\n\xff", "t.toml:2: is not text in UTF-8"),
+        ("t.toml", b"a = " + b"1" * 5000, "t.toml: is not TOML: a number has too many digits"),
         ("t.toml", b"a = " + b"[" * 5000, "t.toml: nests deeper than 64 levels"),
         ("t.yaml", b"a: b: c", "t.yaml:1: is not YAML: mapping values are not allowed here"),
         ("t.yaml", b"a:\n  b: 1\n  b: 2", 't.yaml:3: "b" is there twice in one table'),
@@ -96,6 +97,7 @@ def test_lines_of_yaml_through_anchors() -> None:
         ("t.json", b'{\n"a" 1}', "t.json:2: is not JSON: expecting ':' delimiter (column 5)"),
         ("t.json", b'{"a": {"b": 1,\n"b": 2}}', 't.json:2: "b" is there twice in one table'),
         ("t.json", b'{"a": NaN}', "t.json: is not JSON: NaN is not a value"),
+        ("t.json", b'{"a": ' + b"1" * 5000 + b"}", "t.json: is not JSON: a number has too many digits"),
         ("t.json", b"5", "t.json:1: is not a table of options by their names"),
     ],
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, TypeAlias
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -181,6 +182,22 @@ def test_any_tree_is_a_configuration_or_problems_with_lines(tree: dict[str, Any]
         places = {"t.json:1"}
         assert StaticConfiguration.model_validate_json(configuration.model_dump_json()) == configuration
     assert places == {"t.json:1"}
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("90", 90), ("'1m30s'", 90), ("1.5", 1.5), ("0.0000001", 1e-7), ("1e-9", 1e-9), ("1e3", 1000), ("0", 0)],
+)
+def test_durations(value: str, seconds: float) -> None:
+    file = read_settings(parse_document("t.toml", f"respondingTimeouts.readTimeout = {value}".encode()))
+    assert build_static([], no_files, file).responding_timeouts.read_timeout == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("value", ["-1", "-0.5", "inf", "nan", "1e300", "0x" + "f" * 5000, "true", "[1]", "1979-05-27"])
+def test_no_durations(value: str) -> None:
+    file = read_settings(parse_document("t.toml", f"\nrespondingTimeouts.readTimeout = {value}".encode()))
+    with pytest.raises(ConfigurationError, match=r"^t.toml:2: respondingTimeouts.readTimeout: [^\n]{5,150}$"):
+        build_static([], no_files, file)
 
 
 def test_the_dynamic_part_is_handed_on_untouched() -> None:
