@@ -106,7 +106,7 @@ def _read_option(found: FileSettings, path: Path, value: Any) -> None:
 
     refusal = find_refusal(name)
     if refusal is not None:
-        if not isinstance(value, (bool, str)) or str(value).lower() != refusal.harmless:
+        if not (refusal.harmless and isinstance(value, (bool, str)) and str(value).lower() == refusal.harmless):
             problem(refusal.reason)
         return
     if is_not_yet(name):

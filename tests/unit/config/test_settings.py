@@ -200,6 +200,12 @@ def test_no_durations(value: str) -> None:
         build_static([], no_files, file)
 
 
+@pytest.mark.parametrize("value", ["", None, {}, False, 0, "none"])
+def test_no_value_of_what_has_no_meaning_is_taken_for_nothing(value: object) -> None:
+    file = settings({"boltdb": value})
+    assert [problem.path for problem in file.problems] == ["boltdb"]
+
+
 def test_the_dynamic_part_is_handed_on_untouched() -> None:
     tree = {
         "file": {"watch": True},
