@@ -246,7 +246,7 @@ impl Applier {
     /// Swaps the tables, then opens and closes listeners. Nothing here can fail.
     async fn swap(&mut self, built: Built, mut bound: HashMap<String, Bound>) {
         let mut listeners = HashMap::new();
-        let mut entry_points = HashMap::new();
+        let mut entry_points = HashMap::default();
         let mut opened = Vec::new();
         for (address, entry_point) in built.entry_points {
             let key = key(address, &entry_point.name);

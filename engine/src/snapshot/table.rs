@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState as Hasher;
 use ipnet::IpNet;
 
 use super::Object;
@@ -34,7 +35,7 @@ pub(crate) struct Tables {
     /// What holds for everything.
     pub(crate) settings: Arc<Settings>,
     /// Entry points by their listener.
-    pub(crate) entry_points: HashMap<Slot, EntryPoint>,
+    pub(crate) entry_points: HashMap<Slot, EntryPoint, Hasher>,
     /// The services, for the counters.
     pub(crate) services: Vec<Arc<Service>>,
     /// Ids of all servers of the services: connections to others are not kept.
@@ -270,7 +271,7 @@ impl Tables {
                 access_log: None,
                 metrics: None,
             }),
-            entry_points: HashMap::new(),
+            entry_points: HashMap::default(),
             services: Vec::new(),
             servers: HashSet::new(),
         }
