@@ -31,6 +31,15 @@ pub(crate) enum Failure {
     /// The certificate's role is not admitted on the route.
     #[error("the client's certificate has none of the route's roles")]
     Role,
+    /// The client's address is in none of a white list's ranges.
+    #[error("the client's address is not in the white list")]
+    WhiteList,
+    /// A user has not proven to be one.
+    #[error("the user is not known, or the password is wrong")]
+    Unauthorized,
+    /// The host is none of those that may be asked for.
+    #[error("the host is not allowed")]
+    BadHost,
     /// No route matches.
     #[error("no route matches")]
     NoRoute,
@@ -105,6 +114,7 @@ causes! {
     AnswerMalformed "answer_malformed"
     AnswerCut "answer_cut"
     AnswerTimeout "answer_timeout"
+    BadHost "bad_host"
     BodyStalled "body_stalled"
     BodyTimeout "body_timeout"
     ClientGone "client_gone"
@@ -124,6 +134,7 @@ causes! {
     NoServer "no_server"
     NoWeight "no_weight"
     NotImplemented "not_implemented"
+    NotInWhiteList "not_in_white_list"
     Panic "panic"
     RequestMalformed "request_malformed"
     ServerClosed "server_closed"
@@ -131,6 +142,7 @@ causes! {
     ServerStalled "server_stalled"
     ServerTimeout "server_timeout"
     TargetTooLong "target_too_long"
+    Unauthorized "unauthorized"
     VersionUnknown "version_unknown"
 }
 
@@ -177,10 +189,11 @@ impl Failure {
             Self::Request(Malformed::NotImplemented(_)) => 501,
             Self::Request(Malformed::Version) => 505,
             Self::HeadTimeout | Self::BodyTimeout | Self::BodyStalled => 408,
-            Self::Role => 403,
+            Self::Unauthorized => 401,
+            Self::Role | Self::WhiteList => 403,
             Self::NoRoute => 404,
             Self::NoServer => 503,
-            Self::NoWeight => 500,
+            Self::NoWeight | Self::BadHost => 500,
             Self::ConnectTimeout | Self::ServerTimeout | Self::AnswerTimeout | Self::ServerStalled => 504,
             Self::Connect(_)
             | Self::ServerClosed(_)
@@ -200,7 +213,10 @@ impl Failure {
             | Self::BodyStalled
             | Self::ClientTimeout
             | Self::ClientStalled
-            | Self::Role => Kind::Client,
+            | Self::Role
+            | Self::WhiteList
+            | Self::Unauthorized
+            | Self::BadHost => Kind::Client,
             Self::NoRoute => Kind::NoRoute,
             Self::NoServer | Self::NoWeight => Kind::NoServer,
             Self::Connect(error) if connect_cause(error) == Cause::Files => Kind::Internal,
@@ -229,6 +245,9 @@ impl Failure {
             Self::ClientTimeout => Cause::ClientTimeout,
             Self::ClientStalled => Cause::ClientStalled,
             Self::Role => Cause::NoRole,
+            Self::WhiteList => Cause::NotInWhiteList,
+            Self::Unauthorized => Cause::Unauthorized,
+            Self::BadHost => Cause::BadHost,
             Self::NoRoute => Cause::NoRoute,
             Self::NoServer => Cause::NoServer,
             Self::NoWeight => Cause::NoWeight,

@@ -16,6 +16,7 @@ use crate::access_log::fields::Layout;
 use crate::access_log::writer::Sink;
 use crate::listen;
 use crate::log::Level;
+use crate::middleware::States;
 use crate::snapshot::build::{Built, Kept, Sources, build};
 use crate::snapshot::document::{self, Unusable};
 use crate::snapshot::table::{EntryPoint, Slot, Tables};
@@ -68,6 +69,7 @@ pub(crate) struct Applier {
     replaced: Replaced,
     upstream_tls: Option<Arc<UpstreamTls>>,
     entry_point_stats: HashMap<String, Arc<EntryPointStats>>,
+    states: States,
     next_slot: Slot,
     inherited: Inherited,
 }
@@ -93,6 +95,7 @@ impl Applier {
             replaced: Replaced::default(),
             upstream_tls: None,
             entry_point_stats: HashMap::new(),
+            states: States::default(),
             next_slot: 0,
             inherited,
         }
@@ -197,6 +200,7 @@ impl Applier {
                 sources: self.sources.as_ref(),
                 upstream_tls: self.upstream_tls.as_ref(),
                 entry_point_stats: &self.entry_point_stats,
+                states: &self.states,
                 workers: self.workers.len(),
             },
         )

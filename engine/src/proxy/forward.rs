@@ -19,6 +19,7 @@ use crate::http::body::Outgoing;
 use crate::http::head::{Answer, Request};
 use crate::http::{Framing, Malformed, Version};
 use crate::io::Conn;
+use crate::middleware::Finish;
 use crate::pool::connect::connect;
 use crate::pool::multiplex::{Dial, Multiplexed, Outcome};
 use crate::snapshot::table::{Route, Server, Settings};
@@ -67,13 +68,17 @@ impl Client<'_> {
         rewritten: &Rewritten,
         trusted: bool,
         settings: &Settings,
+        finish: &Finish,
     ) -> Done {
         self.record.routed(&self.session.worker, route);
         let mut is_read = request.framing == Framing::None;
         let attempt = self.attempt(request, route, rewritten, trusted, settings, &mut is_read).await;
         let done = match attempt {
             Ok(answered) if answered.answer.status == 101 => self.tunnel(request, answered).await,
-            Ok(answered) => self.deliver(request, route, answered, settings).await,
+            Ok(Answered { answer, server, up, exchange }) => {
+                let answered = Answered { answer: finish.apply(answer), server, up, exchange };
+                self.deliver(request, route, answered, settings).await
+            }
             Err(failure) => self.failed(failure, request, is_read).await,
         };
         if let Some(failure) = &done.failure {
@@ -253,7 +258,10 @@ impl Client<'_> {
     }
 
     /// Waits for something, unless the client leaves meanwhile.
-    async fn unless_gone<T>(&mut self, what: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    pub(super) async fn unless_gone<T>(
+        &mut self,
+        what: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
         let client = &mut self.down;
         let watch = &self.watch;
         watch.note_server();

@@ -60,6 +60,10 @@ pub(super) struct Record {
     sent: Option<Fields>,
     /// Bytes of the request's body that were read.
     read: u64,
+    /// Who the user has proven to be.
+    user: Option<Box<str>>,
+    /// What of the engine has answered instead of a server.
+    answered_by: Option<String>,
 }
 
 impl Record {
@@ -120,6 +124,18 @@ impl Record {
         if self.wanted == Wanted::Heads {
             self.sent = Answer::parse(head(), "HEAD").ok().map(|answer| answer.fields);
         }
+    }
+
+    /// Who the user is.
+    pub(super) fn is(&mut self, user: Option<&str>) {
+        if self.user.is_none() && self.wanted > Wanted::Nothing {
+            self.user = user.map(Box::from);
+        }
+    }
+
+    /// No server answers, but a part of the engine that the access log names.
+    pub(super) fn answered_by(&mut self, name: Option<String>) {
+        self.answered_by = name;
     }
 
     /// How much of the request's body was read.
@@ -252,8 +268,8 @@ impl Ended<'_> {
                 backend: route.service.name(),
                 url: route.service.servers.get(*server).map_or("", |server| &server.url),
             }),
-            None if matches!(self.failure, Some(Failure::NoRoute)) => Some(Target::Nobody),
-            None => None,
+            None if matches!(self.failure, Some(Failure::NoRoute)) => Some(Target::Engine("backend not found")),
+            None => record.answered_by.as_deref().map(Target::Engine),
         };
         let origin = target.map(|_| {
             let (status, fields) = record.origin.as_ref().map_or((self.status, None), |it| (it.0, it.1.as_ref()));
@@ -268,6 +284,7 @@ impl Ended<'_> {
                 duration: self.duration,
                 count,
                 client: peer,
+                user: record.user.as_deref(),
                 trusted,
                 request: Asked {
                     method,

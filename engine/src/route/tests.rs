@@ -24,6 +24,7 @@ fn route(id: &str, priority: i64, matchers: Vec<Matcher>) -> Arc<Route> {
         pass_host_header: true,
         client_roles: Vec::new(),
         forward_client_identity: false,
+        middlewares: Arc::default(),
     })
 }
 

@@ -11,6 +11,7 @@ use crate::access_log::AccessLog;
 use crate::balance::Balance;
 use crate::limit::{Connections, Limits};
 use crate::metrics::series::Bounds;
+use crate::middleware::Middleware;
 use crate::route::modify::Modifier;
 use crate::route::{Conditions, Router};
 use crate::stats::{EntryPointStats, ServiceStats};
@@ -86,6 +87,10 @@ pub(crate) struct EntryPoint {
     pub(crate) limits: Limits,
     /// Those that are open.
     pub(crate) connections: Arc<Connections>,
+    /// The port that it listens on.
+    pub(crate) port: u16,
+    /// What is done with requests before their routes are; the outermost first.
+    pub(crate) middlewares: Arc<[Middleware]>,
     /// The routes, in order.
     pub(crate) router: Router,
     /// The counter.
@@ -120,6 +125,8 @@ pub(crate) struct Route {
     pub(crate) client_roles: Vec<String>,
     /// Whether the server is told who the client's certificate names.
     pub(crate) forward_client_identity: bool,
+    /// What is done with its requests; the outermost first.
+    pub(crate) middlewares: Arc<[Middleware]>,
 }
 
 /// Servers and the order in which they are chosen.
