@@ -37,6 +37,9 @@ pub(crate) enum Failure {
     /// A user has not proven to be one.
     #[error("the user is not known, or the password is wrong")]
     Unauthorized,
+    /// A client has asked too often.
+    #[error("the client exceeds the rate limit")]
+    RateLimit,
     /// The host is none of those that may be asked for.
     #[error("the host is not allowed")]
     BadHost,
@@ -136,6 +139,7 @@ causes! {
     NotImplemented "not_implemented"
     NotInWhiteList "not_in_white_list"
     Panic "panic"
+    RateLimited "rate_limited"
     RequestMalformed "request_malformed"
     ServerClosed "server_closed"
     ServerRefused "server_refused"
@@ -190,6 +194,7 @@ impl Failure {
             Self::Request(Malformed::Version) => 505,
             Self::HeadTimeout | Self::BodyTimeout | Self::BodyStalled => 408,
             Self::Unauthorized => 401,
+            Self::RateLimit => 429,
             Self::Role | Self::WhiteList => 403,
             Self::NoRoute => 404,
             Self::NoServer => 503,
@@ -216,7 +221,8 @@ impl Failure {
             | Self::Role
             | Self::WhiteList
             | Self::Unauthorized
-            | Self::BadHost => Kind::Client,
+            | Self::BadHost
+            | Self::RateLimit => Kind::Client,
             Self::NoRoute => Kind::NoRoute,
             Self::NoServer | Self::NoWeight => Kind::NoServer,
             Self::Connect(error) if connect_cause(error) == Cause::Files => Kind::Internal,
@@ -248,6 +254,7 @@ impl Failure {
             Self::WhiteList => Cause::NotInWhiteList,
             Self::Unauthorized => Cause::Unauthorized,
             Self::BadHost => Cause::BadHost,
+            Self::RateLimit => Cause::RateLimited,
             Self::NoRoute => Cause::NoRoute,
             Self::NoServer => Cause::NoServer,
             Self::NoWeight => Cause::NoWeight,

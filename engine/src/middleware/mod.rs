@@ -5,8 +5,10 @@
 
 mod basic_auth;
 mod client_cert;
+mod digest_auth;
 mod edits;
 mod headers;
+mod rate_limit;
 mod redirect;
 mod security_headers;
 mod state;
@@ -37,6 +39,8 @@ pub(crate) enum Middleware {
     SecurityHeaders(security_headers::SecurityHeaders),
     ClientCert(document::ClientCert),
     BasicAuth(basic_auth::BasicAuth),
+    DigestAuth(digest_auth::DigestAuth),
+    RateLimit(rate_limit::RateLimit),
 }
 
 /// Where a middleware is, and what it is built with.
@@ -64,8 +68,16 @@ impl Middleware {
             Document::SecurityHeaders(it) => Self::SecurityHeaders(security_headers::SecurityHeaders::build(it)?),
             Document::ClientCert(it) => Self::ClientCert(it.clone()),
             Document::BasicAuth(it) => {
-                let cache = place.states.verified(place, document);
-                Self::BasicAuth(basic_auth::BasicAuth::build(it, cache)?)
+                let verified = place.states.get(&place.key(document, ""));
+                Self::BasicAuth(basic_auth::BasicAuth::build(it, verified)?)
+            }
+            Document::DigestAuth(it) => {
+                let nonces = place.states.get(&place.key(document, ""));
+                Self::DigestAuth(digest_auth::DigestAuth::build(it, nonces)?)
+            }
+            Document::RateLimit(it) => {
+                let limiter = |name: &String| (name.clone(), place.states.get(&place.key(document, name)));
+                Self::RateLimit(rate_limit::RateLimit::build(it, place.entry_points.iter().map(limiter).collect())?)
             }
             _ => return Err("this middleware is not known yet".to_owned()),
         })
@@ -80,12 +92,14 @@ impl Middleware {
             Self::SecurityHeaders(it) => it.step(passage),
             Self::ClientCert(it) => client_cert::step(it, passage),
             Self::BasicAuth(it) => it.step(passage),
+            Self::DigestAuth(it) => it.step(passage),
+            Self::RateLimit(it) => it.step(passage),
         }
     }
 
     /// Whether it holds for what the engine answers about itself too, like metrics: who may see it.
     pub(crate) fn guards_internals(&self) -> bool {
-        matches!(self, Self::WhiteList(_) | Self::BasicAuth(_))
+        matches!(self, Self::WhiteList(_) | Self::BasicAuth(_) | Self::DigestAuth(_))
     }
 }
 

@@ -26,8 +26,8 @@ impl Reply {
     }
 
     /// A text.
-    pub(crate) fn plain(status: u16, body: &'static str) -> Self {
-        Self::text(status, body)
+    pub(crate) fn plain(status: u16, body: impl Into<Bytes>) -> Self {
+        Self { body: body.into(), ..Self::text(status, "") }
     }
 
     /// A redirect with the status's text as its body.
