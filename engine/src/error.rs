@@ -43,6 +43,12 @@ pub(crate) enum Failure {
     /// The host is none of those that may be asked for.
     #[error("the host is not allowed")]
     BadHost,
+    /// The server that is asked whether a request may go on does not say it.
+    #[error("the authentication server: {0}")]
+    AuthServer(#[source] Box<Failure>),
+    /// It has said no.
+    #[error("the authentication server refused the request with {0}")]
+    AuthRefused(u16),
     /// No route matches.
     #[error("no route matches")]
     NoRoute,
@@ -117,6 +123,8 @@ causes! {
     AnswerMalformed "answer_malformed"
     AnswerCut "answer_cut"
     AnswerTimeout "answer_timeout"
+    AuthRefused "auth_refused"
+    AuthServer "auth_server"
     BadHost "bad_host"
     BodyStalled "body_stalled"
     BodyTimeout "body_timeout"
@@ -198,7 +206,8 @@ impl Failure {
             Self::Role | Self::WhiteList => 403,
             Self::NoRoute => 404,
             Self::NoServer => 503,
-            Self::NoWeight | Self::BadHost => 500,
+            Self::NoWeight | Self::BadHost | Self::AuthServer(_) => 500,
+            Self::AuthRefused(status) => *status,
             Self::ConnectTimeout | Self::ServerTimeout | Self::AnswerTimeout | Self::ServerStalled => 504,
             Self::Connect(_)
             | Self::ServerClosed(_)
@@ -222,7 +231,9 @@ impl Failure {
             | Self::WhiteList
             | Self::Unauthorized
             | Self::BadHost
-            | Self::RateLimit => Kind::Client,
+            | Self::RateLimit
+            | Self::AuthRefused(_) => Kind::Client,
+            Self::AuthServer(failure) => failure.kind(),
             Self::NoRoute => Kind::NoRoute,
             Self::NoServer | Self::NoWeight => Kind::NoServer,
             Self::Connect(error) if connect_cause(error) == Cause::Files => Kind::Internal,
@@ -254,6 +265,8 @@ impl Failure {
             Self::WhiteList => Cause::NotInWhiteList,
             Self::Unauthorized => Cause::Unauthorized,
             Self::BadHost => Cause::BadHost,
+            Self::AuthServer(_) => Cause::AuthServer,
+            Self::AuthRefused(_) => Cause::AuthRefused,
             Self::RateLimit => Cause::RateLimited,
             Self::NoRoute => Cause::NoRoute,
             Self::NoServer => Cause::NoServer,
@@ -283,6 +296,7 @@ impl Failure {
 
     /// Whether the server is to blame, which its service's counter shows.
     pub(crate) fn is_servers(&self) -> bool {
-        matches!(self.kind(), Kind::ServerConnect | Kind::ServerTimeout | Kind::ServerProtocol)
+        !matches!(self, Self::AuthServer(_))
+            && matches!(self.kind(), Kind::ServerConnect | Kind::ServerTimeout | Kind::ServerProtocol)
     }
 }

@@ -246,6 +246,7 @@ impl Applier {
 
     /// Swaps the tables, then opens and closes listeners. Nothing here can fail.
     async fn swap(&mut self, built: Built, mut bound: HashMap<String, Bound>) {
+        let servers = built.servers();
         let mut listeners = HashMap::new();
         let mut entry_points = HashMap::new();
         let mut opened = Vec::new();
@@ -285,7 +286,7 @@ impl Applier {
             revision: Some(built.revision),
             settings: Arc::new(built.settings),
             entry_points,
-            servers: built.services.iter().flat_map(|service| &service.servers).map(|server| server.id).collect(),
+            servers,
             services: built.services,
         }));
         self.replaced.add(old, self.sources.replace(built.sources));

@@ -436,6 +436,12 @@ impl Answer {
         Self { fields: assembly.finish(), reason, ..*self }
     }
 
+    /// Makes it the answer to HEAD. Its body is not read any more, so that the connection ends with it.
+    pub(crate) fn drop_body(&mut self) {
+        self.framing = Framing::None;
+        self.keep_alive = false;
+    }
+
     /// The reason phrase, possibly empty.
     pub(crate) fn reason(&self) -> &[u8] {
         self.fields.slice(&self.reason)

@@ -7,6 +7,7 @@ mod basic_auth;
 mod client_cert;
 mod digest_auth;
 mod edits;
+mod forward_auth;
 mod headers;
 mod rate_limit;
 mod redirect;
@@ -22,6 +23,7 @@ use rustls_pki_types::CertificateDer;
 
 pub(crate) use basic_auth::Verification;
 pub(crate) use edits::{Change, Edits};
+pub(crate) use forward_auth::{ForwardAuth, LIMIT as AUTH_LIMIT};
 pub(crate) use state::States;
 
 use crate::error::Failure;
@@ -29,6 +31,7 @@ use crate::http::head::{Answer, Request};
 use crate::http::name::Name;
 use crate::proxy::reply::Reply;
 use crate::snapshot::middleware as document;
+use crate::snapshot::table::Server;
 
 /// One middleware of a chain.
 #[derive(Debug)]
@@ -40,6 +43,7 @@ pub(crate) enum Middleware {
     ClientCert(document::ClientCert),
     BasicAuth(basic_auth::BasicAuth),
     DigestAuth(digest_auth::DigestAuth),
+    ForwardAuth(ForwardAuth),
     RateLimit(rate_limit::RateLimit),
 }
 
@@ -75,6 +79,7 @@ impl Middleware {
                 let nonces = place.states.get(&place.key(document, ""));
                 Self::DigestAuth(digest_auth::DigestAuth::build(it, nonces)?)
             }
+            Document::ForwardAuth(it) => Self::ForwardAuth(ForwardAuth::build(it)?),
             Document::RateLimit(it) => {
                 let limiter = |name: &String| (name.clone(), place.states.get(&place.key(document, name)));
                 Self::RateLimit(rate_limit::RateLimit::build(it, place.entry_points.iter().map(limiter).collect())?)
@@ -93,13 +98,22 @@ impl Middleware {
             Self::ClientCert(it) => client_cert::step(it, passage),
             Self::BasicAuth(it) => it.step(passage),
             Self::DigestAuth(it) => it.step(passage),
+            Self::ForwardAuth(it) => Step::Ask(it),
             Self::RateLimit(it) => it.step(passage),
+        }
+    }
+
+    /// The server that it asks, if it does.
+    pub(crate) fn server(&self) -> Option<&Server> {
+        match self {
+            Self::ForwardAuth(it) => Some(&it.server),
+            _ => None,
         }
     }
 
     /// Whether it holds for what the engine answers about itself too, like metrics: who may see it.
     pub(crate) fn guards_internals(&self) -> bool {
-        matches!(self, Self::WhiteList(_) | Self::BasicAuth(_) | Self::DigestAuth(_))
+        matches!(self, Self::WhiteList(_) | Self::BasicAuth(_) | Self::DigestAuth(_) | Self::ForwardAuth(_))
     }
 }
 
@@ -112,6 +126,8 @@ pub(crate) enum Step<'c> {
     Stop(Box<Stop>),
     /// Something is to be computed that takes long.
     Verify(Verification<'c>),
+    /// Another server is to be asked.
+    Ask(&'c ForwardAuth),
 }
 
 /// An answer of a middleware.

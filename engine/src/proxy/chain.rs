@@ -3,15 +3,26 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::{Buf, BytesMut};
+use tokio::time::timeout;
+
 use super::decide::Plan;
+use super::exchange::Exchange;
+use super::forward::{Answered, Kind, Link, Wanted};
+use super::pipe::Pipe;
 use super::relay::Rewritten;
 use super::reply::Reply;
+use super::sides::Upstream;
 use super::{Client, Done, Session, forwarded};
-use crate::error::Failure;
+use crate::error::{Failure, Retry};
+use crate::http::Malformed;
+use crate::http::body::{Incoming, Outgoing};
+use crate::http::chunked::Decoded;
 use crate::http::head::Request;
-use crate::middleware::{By, Edits, Finish, Middleware, Moved, Passage, Step, Stop};
+use crate::io::Conn;
+use crate::middleware::{AUTH_LIMIT, By, Edits, Finish, ForwardAuth, Middleware, Moved, Passage, Step, Stop};
 use crate::route::modify::Modifier;
-use crate::snapshot::table::{EntryPoint, Route, Settings};
+use crate::snapshot::table::{EntryPoint, Route, Server, Settings};
 
 /// The way of a request that has middlewares on it.
 pub(super) struct Way {
@@ -60,13 +71,13 @@ impl Client<'_> {
             let mut guards: Vec<_> = chain.iter().filter(|it| it.guards_internals()).collect();
             // As in Traefik 1.7, here the white list comes first.
             guards.sort_by_key(|it| !matches!(it, Middleware::WhiteList(_)));
-            self.pass(guards.into_iter(), &mut passage).await
+            self.pass(guards.into_iter(), &mut passage, &[], settings).await
         } else {
-            self.pass(chain.iter(), &mut passage).await
+            self.pass(chain.iter(), &mut passage, &[], settings).await
         };
         if let Some(stop) = stop {
-            self.record.answered_by(stop.by.text(&way.entry_point, true));
-            return self.stopped(*stop, request).await;
+            self.record.answered_by(stop.by().text(&way.entry_point, true));
+            return self.stopped(stop, request, settings).await;
         }
         match plan {
             Err(failure) => self.refuse(failure, Some(request)).await,
@@ -80,10 +91,11 @@ impl Client<'_> {
                 if let Some(path) = &rewritten.path {
                     passage.path.clone_from(path);
                 }
-                if let Some(stop) = self.pass(route.middlewares.iter(), &mut passage).await {
+                let stop = self.pass(route.middlewares.iter(), &mut passage, &rewritten.fields, settings).await;
+                if let Some(stop) = stop {
                     self.record.routed(&session.worker, &route);
-                    self.record.answered_by(stop.by.text(route.name(), false));
-                    return self.stopped(*stop, request).await;
+                    self.record.answered_by(stop.by().text(route.name(), false));
+                    return self.stopped(stop, request, settings).await;
                 }
                 let edited = passage.edited();
                 let trusted = trusted || edited.is_some();
@@ -98,42 +110,149 @@ impl Client<'_> {
         &mut self,
         chain: impl Iterator<Item = &'c Middleware>,
         passage: &mut Passage<'_>,
-    ) -> Option<Box<Stop>> {
+        rewritten: &[u8],
+        settings: &Settings,
+    ) -> Option<Halt<'c>> {
         for middleware in chain {
             let step = match middleware.step(passage) {
                 Step::Verify(verification) => {
                     let verified = self.unless_gone(async { Ok(verification.compute().await) }).await;
                     match verified {
                         Ok(is_right) => verification.conclude(is_right, passage),
-                        Err(failure) => return Some(gone(failure)),
+                        Err(failure) => return Some(Halt::Failed(failure)),
                     }
                 }
+                Step::Ask(auth) => match self.authorize(auth, passage, rewritten, settings).await {
+                    None => Step::Continue,
+                    Some(halt) => return Some(halt),
+                },
                 step => step,
             };
             self.record.is(passage.user.as_deref());
             if let Step::Stop(stop) = step {
-                return Some(stop);
+                return Some(Halt::Own(stop));
             }
         }
         None
     }
 
-    /// Answers as a middleware says.
-    async fn stopped(&mut self, stop: Stop, request: &Request) -> Done {
-        let Stop { reply, failure, .. } = stop;
-        let Some(failure) = failure else { return self.reply(&reply, Some(request)).await };
-        tracing::debug!(peer = %self.session.peer, status = failure.status(), cause = %failure, "request refused");
-        if Reply::failure(&failure).is_none() {
-            return self.failed(failure, request, false).await;
+    /// Asks a server whether the request may go on. `None` if it may.
+    async fn authorize<'c>(
+        &mut self,
+        auth: &'c ForwardAuth,
+        passage: &mut Passage<'_>,
+        rewritten: &[u8],
+        settings: &Settings,
+    ) -> Option<Halt<'c>> {
+        let head = auth.head(passage, rewritten);
+        let asked = timeout(AUTH_LIMIT, self.ask(&auth.server, &head, settings)).await;
+        match asked.unwrap_or(Err(Failure::ServerTimeout)) {
+            Ok(answered) if (200..300).contains(&answered.answer.status) => {
+                auth.admit(passage, &answered.answer);
+                if let Some(conn) = emptied(answered) {
+                    self.session.worker.pools.put(&auth.server, conn, settings.max_idle_per_server);
+                }
+                None
+            }
+            Ok(Answered { answer, server, up, exchange }) => {
+                let answer = auth.refusal(answer);
+                Some(Halt::Refused(auth, Box::new(Answered { answer, server, up, exchange })))
+            }
+            Err(failure) if failure.status() == 499 => Some(Halt::Failed(failure)),
+            Err(failure) => {
+                let (peer, address) = (self.session.peer, &auth.server.url);
+                tracing::warn!(%peer, address, cause = %failure, "the authentication server cannot be asked");
+                let failure = Failure::AuthServer(Box::new(failure));
+                Some(Halt::Own(Box::new(Stop { reply: Reply::plain(500, ""), failure: Some(failure), by: By::Auth })))
+            }
         }
+    }
+
+    /// Sends a request of the engine's own, which has no body, and waits for the head of the answer.
+    async fn ask(&mut self, server: &Server, head: &[u8], settings: &Settings) -> Result<Answered, Failure> {
+        let mut fresh = false;
+        loop {
+            // HTTP/2 would not be worth its own way here.
+            let wanted = Wanted { fresh, surely: false, upgrade: true };
+            let Link { kind, reused } = self.link(server, settings, wanted).await?;
+            let Kind::Http1(conn) = kind else { return Err(Failure::ServerRefused) };
+            let mut up = Upstream::Http1(conn);
+            let upload = Pipe::new(BytesMut::from(head), Incoming::Length(0), Outgoing::Plain);
+            let mut exchange = Exchange::new(upload);
+            exchange.leaves_body = true;
+            match exchange.answer(&mut self.down, &mut up, "GET", None, false, &self.watch).await {
+                Ok(answer) if answer.status == 101 => {
+                    return Err(Failure::ServerMalformed(Malformed::Syntax("101 that was not asked for")));
+                }
+                Ok(answer) => return Ok(Answered { answer, server: 0, up, exchange }),
+                Err(failure) if reused && failure.retry() == Retry::FreshConnection => fresh = true,
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// Answers as a middleware says.
+    async fn stopped(&mut self, halt: Halt<'_>, request: &Request, settings: &Settings) -> Done {
+        let (reply, failure) = match halt {
+            Halt::Failed(failure) => return self.failed(failure, request, false).await,
+            Halt::Refused(auth, mut answered) => {
+                answered.exchange.leaves_body = !self.down.skip_body(request.framing);
+                if request.method() == "HEAD" {
+                    answered.answer.drop_body();
+                }
+                let failure = Failure::AuthRefused(answered.answer.status);
+                let done = self.deliver(request, &auth.server, *answered, settings).await;
+                return Done { failure: done.failure.or(Some(failure)), ..done };
+            }
+            Halt::Own(stop) => (stop.reply, stop.failure),
+        };
         let done = self.reply(&reply, Some(request)).await;
-        Done { failure: done.failure.or(Some(failure)), ..done }
+        if let Some(failure) = &failure {
+            let (peer, status) = (self.session.peer, reply.status);
+            tracing::debug!(%peer, status, cause = %failure, "request refused");
+        }
+        Done { failure: done.failure.or(failure), ..done }
     }
 }
 
-/// There is nobody left to be told anything.
-fn gone(failure: Failure) -> Box<Stop> {
-    Box::new(Stop { reply: Reply::plain(failure.status(), ""), failure: Some(failure), by: By::Other })
+/// Why a request ends in a chain.
+enum Halt<'c> {
+    /// A middleware answers.
+    Own(Box<Stop>),
+    /// The server that was asked does.
+    Refused(&'c ForwardAuth, Box<Answered>),
+    /// There is nobody left to be told anything.
+    Failed(Failure),
+}
+
+impl Halt<'_> {
+    fn by(&self) -> By {
+        match self {
+            Self::Own(stop) => stop.by,
+            Self::Refused(..) => By::Auth,
+            Self::Failed(_) => By::Other,
+        }
+    }
+}
+
+/// The connection, for the next request, if the whole answer has come already.
+fn emptied(answered: Answered) -> Option<Conn> {
+    let Answered { answer, up, exchange, .. } = answered;
+    let Upstream::Http1(mut conn) = up else { return None };
+    if !answer.keep_alive || !exchange.is_sent() {
+        return None;
+    }
+    let mut body = Incoming::new(answer.framing);
+    loop {
+        match body.decode(&mut conn.buffer) {
+            Ok(Decoded::End) => return Some(conn),
+            Ok(Decoded::Data(length)) => {
+                conn.buffer.advance(length);
+                body.consumed(length);
+            }
+            Ok(Decoded::More) | Err(_) => return None,
+        }
+    }
 }
 
 fn passage<'a>(request: &'a Request, session: &'a Session, way: &'a Way) -> Passage<'a> {

@@ -47,6 +47,8 @@ pub(crate) struct Exchange {
     answered: bool,
     /// Whether the client has a reason not to send more of the body.
     pub(crate) pause: Pause,
+    /// Whether the client's body is none of this exchange's business, and still there.
+    pub(crate) leaves_body: bool,
 }
 
 /// Why a client may be silent in the middle of a request.
@@ -87,6 +89,7 @@ impl Exchange {
             interims: 0,
             answered: false,
             pause: Pause::None,
+            leaves_body: false,
         }
     }
 
@@ -95,6 +98,11 @@ impl Exchange {
         self.sending = Sending::Running;
         self.broken = None;
         self.scanner = Scanner::default();
+    }
+
+    /// Whether nothing of the client's body is left.
+    pub(crate) fn is_read(&self) -> bool {
+        self.upload.is_read() && !self.leaves_body
     }
 
     /// Whether the server has the whole request.

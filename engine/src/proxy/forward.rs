@@ -28,30 +28,30 @@ use crate::snapshot::table::{Route, Server, Settings};
 pub(super) struct Answered {
     pub(super) answer: Answer,
     /// Its index in the service.
-    server: usize,
+    pub(super) server: usize,
     pub(super) up: Upstream,
     pub(super) exchange: Exchange,
 }
 
 /// Which connection is wanted.
 #[derive(Debug, Clone, Copy)]
-struct Wanted {
+pub(super) struct Wanted {
     /// None that was idle.
-    fresh: bool,
+    pub(super) fresh: bool,
     /// None that may have been closed unnoticed.
-    surely: bool,
+    pub(super) surely: bool,
     /// One on which the protocol can be changed.
-    upgrade: bool,
+    pub(super) upgrade: bool,
 }
 
 /// A connection to a server.
-struct Link {
-    kind: Kind,
+pub(super) struct Link {
+    pub(super) kind: Kind,
     /// Whether it was used before.
-    reused: bool,
+    pub(super) reused: bool,
 }
 
-enum Kind {
+pub(super) enum Kind {
     Http1(Conn),
     Http2(Rc<Multiplexed>),
 }
@@ -77,7 +77,7 @@ impl Client<'_> {
             Ok(answered) if answered.answer.status == 101 => self.tunnel(request, answered).await,
             Ok(Answered { answer, server, up, exchange }) => {
                 let answered = Answered { answer: finish.apply(answer), server, up, exchange };
-                self.deliver(request, route, answered, settings).await
+                self.deliver(request, &route.service.servers[server], answered, settings).await
             }
             Err(failure) => self.failed(failure, request, is_read).await,
         };
@@ -207,7 +207,7 @@ impl Client<'_> {
     }
 
     /// Finds a connection to a server, or makes one, unless the client leaves meanwhile.
-    async fn link(&mut self, server: &Server, settings: &Settings, wanted: Wanted) -> Result<Link, Failure> {
+    pub(super) async fn link(&mut self, server: &Server, settings: &Settings, wanted: Wanted) -> Result<Link, Failure> {
         let Wanted { fresh, surely, upgrade } = wanted;
         let worker = Rc::clone(&self.session.worker);
         let pools = &worker.pools;
@@ -277,9 +277,15 @@ impl Client<'_> {
     }
 
     /// Relays an answer.
-    async fn deliver(&mut self, request: &Request, route: &Route, answered: Answered, settings: &Settings) -> Done {
-        let Answered { answer, server, mut up, mut exchange } = answered;
-        let goes_on = request.keep_alive && exchange.upload.is_read() && !self.session.gate.is_closed();
+    pub(super) async fn deliver(
+        &mut self,
+        request: &Request,
+        server: &Server,
+        answered: Answered,
+        settings: &Settings,
+    ) -> Done {
+        let Answered { answer, mut up, mut exchange, .. } = answered;
+        let goes_on = request.keep_alive && exchange.is_read() && !self.session.gate.is_closed();
         let delivery = relay::delivery(&answer, request.version, goes_on);
         let mut head = exchange.take_interim();
         head.reserve(1024);
@@ -290,7 +296,7 @@ impl Client<'_> {
         let mut download = match begun {
             Ok(download) => download,
             Err(failure) => {
-                let is_read = exchange.upload.is_read();
+                let is_read = exchange.is_read();
                 return self.failed(failure, request, is_read).await;
             }
         };
@@ -298,7 +304,7 @@ impl Client<'_> {
         self.record.read(exchange.upload.body_bytes());
         match result {
             Err(failure) if download.is_untouched() => {
-                let is_read = exchange.upload.is_read();
+                let is_read = exchange.is_read();
                 self.failed(failure, request, is_read).await
             }
             Err(failure) => Done {
@@ -312,9 +318,9 @@ impl Client<'_> {
                     && exchange.is_sent()
                     && let Upstream::Http1(conn) = up
                 {
-                    self.session.worker.pools.put(&route.service.servers[server], conn, settings.max_idle_per_server);
+                    self.session.worker.pools.put(server, conn, settings.max_idle_per_server);
                 }
-                let end = match (delivery.keep_alive, exchange.upload.is_read()) {
+                let end = match (delivery.keep_alive, exchange.is_read()) {
                     (true, true) => End::Next,
                     (_, true) => End::Close,
                     (_, false) => End::Linger,

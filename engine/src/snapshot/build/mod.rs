@@ -17,7 +17,7 @@ use super::table::{EntryPoint, Route, Service, Settings, Tables};
 use super::{Kind, Object, Problem, Snapshot};
 use crate::access_log::fields::Layout;
 use crate::metrics::series::Bounds;
-use crate::middleware::States;
+use crate::middleware::{Middleware, States};
 use crate::route::Router;
 use crate::stats::EntryPointStats;
 use crate::tls::upstream::UpstreamTls;
@@ -64,6 +64,17 @@ pub(crate) struct Built {
     pub(crate) services: Vec<Arc<Service>>,
     pub(crate) upstream_tls: Arc<UpstreamTls>,
     pub(crate) sources: Sources,
+}
+
+impl Built {
+    /// The ids of all servers that connections are kept to: the services', and those that middlewares ask.
+    pub(crate) fn servers(&self) -> HashSet<u64> {
+        let of_services = self.services.iter().flat_map(|service| &service.servers).map(|server| server.id);
+        let chains = self.sources.routes.iter().map(|route| &route.middlewares);
+        let chains = chains.chain(self.entry_points.iter().map(|(_, entry_point)| &entry_point.middlewares));
+        let asked = chains.flat_map(|chain| chain.iter()).filter_map(Middleware::server).map(|server| server.id);
+        of_services.chain(asked).collect()
+    }
 }
 
 /// Checks a snapshot and builds what it says, or tells everything that is wrong with it.

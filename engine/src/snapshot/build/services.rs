@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls_pki_types::ServerName;
 
@@ -68,7 +67,6 @@ impl<'a> Known<'a> {
     }
 
     fn server(&mut self, server: &snapshot::Server, tls: &UpstreamTls) -> Result<Arc<Server>, String> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         if let Some(known) = self.servers.get(&server.url) {
             return Ok(Arc::clone(known));
         }
@@ -83,7 +81,7 @@ impl<'a> Known<'a> {
                 (Target::Tcp { host, port, tls: tls.transpose()?, h2c: scheme == Scheme::H2c }, host_header)
             }
         };
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let id = Server::next_id();
         let built = Arc::new(Server { id, url: server.url.clone(), target, host_header });
         self.servers.insert(server.url.clone(), Arc::clone(&built));
         Ok(built)
