@@ -319,6 +319,21 @@ impl Request {
         Self { fields: assembly.finish(), method, path_and_query, host, ..*self }
     }
 
+    /// Another request of the same client, without a body: those fields that `keeps` keeps.
+    pub(crate) fn redirected(
+        &self,
+        method: &str,
+        path_and_query: &str,
+        host: &str,
+        keeps: impl Fn(Name, &[u8]) -> bool,
+    ) -> Self {
+        let mut assembly = Assembly::with_capacity(self.fields.bytes.len() + 256, self.fields.list.len());
+        let [method, path_and_query, host] = [method, path_and_query, host].map(|text| assembly.line(text));
+        assembly.fields(&self.fields, keeps, std::iter::empty());
+        let fields = assembly.finish();
+        Self { fields, method, path_and_query, host, framing: Framing::None, upgrade: false, ..*self }
+    }
+
     /// The method.
     pub(crate) fn method(&self) -> &str {
         self.text(&self.method)
@@ -434,6 +449,19 @@ impl Answer {
         let reason = assembly.line(std::str::from_utf8(self.reason()).unwrap_or_default());
         assembly.fields(&self.fields, keeps, added);
         Self { fields: assembly.finish(), reason, ..*self }
+    }
+
+    /// The same answer with another status, which is one that has a body.
+    pub(crate) fn with_status(mut self, status: u16, method: &str) -> Self {
+        let mut assembly = Assembly::with_capacity(self.fields.bytes.len() + 64, self.fields.list.len());
+        self.reason = assembly.line(super::write::reason(status));
+        assembly.fields(&self.fields, |_, _| true, std::iter::empty());
+        self.fields = assembly.finish();
+        self.status = status;
+        if self.framing == Framing::None && method != "HEAD" {
+            self.told_length = Some(0);
+        }
+        self
     }
 
     /// Makes it the answer to HEAD. Its body is not read any more, so that the connection ends with it.

@@ -5,8 +5,10 @@
 
 mod basic_auth;
 mod client_cert;
+pub(crate) mod compress;
 mod digest_auth;
 mod edits;
+mod errors;
 mod forward_auth;
 mod headers;
 mod rate_limit;
@@ -23,6 +25,7 @@ use rustls_pki_types::CertificateDer;
 
 pub(crate) use basic_auth::Verification;
 pub(crate) use edits::{Change, Edits};
+pub(crate) use errors::Page;
 pub(crate) use forward_auth::{ForwardAuth, LIMIT as AUTH_LIMIT};
 pub(crate) use state::States;
 
@@ -41,6 +44,7 @@ pub(crate) enum Middleware {
     Headers(headers::Headers),
     SecurityHeaders(security_headers::SecurityHeaders),
     ClientCert(document::ClientCert),
+    Compress,
     BasicAuth(basic_auth::BasicAuth),
     DigestAuth(digest_auth::DigestAuth),
     ForwardAuth(ForwardAuth),
@@ -84,7 +88,9 @@ impl Middleware {
                 let limiter = |name: &String| (name.clone(), place.states.get(&place.key(document, name)));
                 Self::RateLimit(rate_limit::RateLimit::build(it, place.entry_points.iter().map(limiter).collect())?)
             }
-            _ => return Err("this middleware is not known yet".to_owned()),
+            Document::Compress(_) if place.is_entry_points => Self::Compress,
+            Document::Compress(_) => return Err("compress: only entry points have it".to_owned()),
+            Document::Errors(_) => return Err("errors: only routes have them".to_owned()),
         })
     }
 
@@ -96,6 +102,7 @@ impl Middleware {
             Self::Headers(it) => it.step(passage),
             Self::SecurityHeaders(it) => it.step(passage),
             Self::ClientCert(it) => client_cert::step(it, passage),
+            Self::Compress => compress::step(passage),
             Self::BasicAuth(it) => it.step(passage),
             Self::DigestAuth(it) => it.step(passage),
             Self::ForwardAuth(it) => Step::Ask(it),
@@ -225,6 +232,8 @@ pub(crate) struct Finish {
     pub(crate) custom: Vec<Change>,
     /// A `Location` with this host becomes `https`.
     pub(crate) secure_host: Option<Arc<str>>,
+    /// Whether its body is compressed.
+    pub(crate) compress: compress::Wanted,
 }
 
 impl Finish {

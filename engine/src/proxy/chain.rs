@@ -8,19 +8,20 @@ use tokio::time::timeout;
 
 use super::decide::Plan;
 use super::exchange::Exchange;
-use super::forward::{Answered, Kind, Link, Wanted};
+use super::forward::{Answered, Kind, Link, Wanted as Connection};
 use super::pipe::Pipe;
 use super::relay::Rewritten;
 use super::reply::Reply;
 use super::sides::Upstream;
 use super::{Client, Done, Session, forwarded};
 use crate::error::{Failure, Retry};
-use crate::http::Malformed;
 use crate::http::body::{Incoming, Outgoing};
 use crate::http::chunked::Decoded;
-use crate::http::head::Request;
+use crate::http::head::{Answer, Request};
+use crate::http::{Framing, Malformed};
 use crate::io::Conn;
-use crate::middleware::{AUTH_LIMIT, By, Edits, Finish, ForwardAuth, Middleware, Moved, Passage, Step, Stop};
+use crate::middleware::compress::{LEAST, Wanted};
+use crate::middleware::{AUTH_LIMIT, By, Edits, Finish, ForwardAuth, Middleware, Moved, Page, Passage, Step, Stop};
 use crate::route::modify::Modifier;
 use crate::snapshot::table::{EntryPoint, Route, Server, Settings};
 
@@ -77,7 +78,7 @@ impl Client<'_> {
         };
         if let Some(stop) = stop {
             self.record.answered_by(stop.by().text(&way.entry_point, true));
-            return self.stopped(stop, request, settings).await;
+            return self.stopped(stop, request, settings, Wanted::Untouched).await;
         }
         match plan {
             Err(failure) => self.refuse(failure, Some(request)).await,
@@ -95,7 +96,16 @@ impl Client<'_> {
                 if let Some(stop) = stop {
                     self.record.routed(&session.worker, &route);
                     self.record.answered_by(stop.by().text(route.name(), false));
-                    return self.stopped(stop, request, settings).await;
+                    let page = stop.status().and_then(|status| route.pages.iter().find(|page| page.is_for(status)));
+                    let Some((page, status)) = page.zip(stop.status()) else {
+                        return self.stopped(stop, request, settings, passage.finish.compress).await;
+                    };
+                    let is_read = self.down.skip_body(request.framing);
+                    let edited = passage.edited();
+                    let trusted = trusted || edited.is_some();
+                    let request = edited.as_ref().unwrap_or(request);
+                    let asked = Asked { request, trusted, is_read, settings, finish: &passage.finish };
+                    return Box::pin(self.page(page, status, stop.failure(), asked)).await;
                 }
                 let edited = passage.edited();
                 let trusted = trusted || edited.is_some();
@@ -154,9 +164,9 @@ impl Client<'_> {
                 }
                 None
             }
-            Ok(Answered { answer, server, up, exchange }) => {
-                let answer = auth.refusal(answer);
-                Some(Halt::Refused(auth, Box::new(Answered { answer, server, up, exchange })))
+            Ok(answered) => {
+                let answer = auth.refusal(answered.answer);
+                Some(Halt::Refused(auth, Box::new(Answered { answer, ..answered })))
             }
             Err(failure) if failure.status() == 499 => Some(Halt::Failed(failure)),
             Err(failure) => {
@@ -173,7 +183,7 @@ impl Client<'_> {
         let mut fresh = false;
         loop {
             // HTTP/2 would not be worth its own way here.
-            let wanted = Wanted { fresh, surely: false, upgrade: true };
+            let wanted = Connection { fresh, surely: false, upgrade: true };
             let Link { kind, reused } = self.link(server, settings, wanted).await?;
             let Kind::Http1(conn) = kind else { return Err(Failure::ServerRefused) };
             let mut up = Upstream::Http1(conn);
@@ -184,15 +194,43 @@ impl Client<'_> {
                 Ok(answer) if answer.status == 101 => {
                     return Err(Failure::ServerMalformed(Malformed::Syntax("101 that was not asked for")));
                 }
-                Ok(answer) => return Ok(Answered { answer, server: 0, up, exchange }),
+                Ok(answer) => return Ok(Answered { answer, server: 0, up, exchange, encoder: None }),
                 Err(failure) if reused && failure.retry() == Retry::FreshConnection => fresh = true,
                 Err(failure) => return Err(failure),
             }
         }
     }
 
+    /// Answers with a page, and the status that it is for.
+    pub(super) async fn page(&mut self, page: &Page, status: u16, failure: Option<Failure>, asked: Asked<'_>) -> Done {
+        let Asked { request, trusted, is_read, settings, finish } = asked;
+        let wanted = page.request(request, status);
+        let rewritten = Rewritten { path: None, fields: BytesMut::new() };
+        // What was asked of others for the page is not what the access log tells of.
+        let attempts = self.record.attempts();
+        let answered = self.attempt(&wanted, &page.route, &rewritten, trusted, settings, &mut true).await;
+        self.record.restore(attempts);
+        let done = match answered {
+            Ok(mut answered) => {
+                answered.exchange.leaves_body = !is_read;
+                answered.answer = answered.answer.with_status(status, wanted.method());
+                let server = &page.route.service.servers[answered.server];
+                self.deliver(&wanted, server, answered.compressed(finish.compress, &wanted), settings).await
+            }
+            Err(missing) => {
+                let (peer, service) = (self.session.peer, page.route.service.name());
+                tracing::warn!(%peer, service, status, cause = %missing, "no error page");
+                match Reply::failure(&missing) {
+                    Some(reply) => self.reply_after(&reply.with_status(status), Some(&wanted), is_read).await,
+                    None => self.failed(missing, request, is_read).await,
+                }
+            }
+        };
+        Done { failure: done.failure.or(failure), ..done }
+    }
+
     /// Answers as a middleware says.
-    async fn stopped(&mut self, halt: Halt<'_>, request: &Request, settings: &Settings) -> Done {
+    async fn stopped(&mut self, halt: Halt<'_>, request: &Request, settings: &Settings, compress: Wanted) -> Done {
         let (reply, failure) = match halt {
             Halt::Failed(failure) => return self.failed(failure, request, false).await,
             Halt::Refused(auth, mut answered) => {
@@ -201,7 +239,7 @@ impl Client<'_> {
                     answered.answer.drop_body();
                 }
                 let failure = Failure::AuthRefused(answered.answer.status);
-                let done = self.deliver(request, &auth.server, *answered, settings).await;
+                let done = self.deliver(request, &auth.server, answered.compressed(compress, request), settings).await;
                 return Done { failure: done.failure.or(Some(failure)), ..done };
             }
             Halt::Own(stop) => (stop.reply, stop.failure),
@@ -212,6 +250,49 @@ impl Client<'_> {
             tracing::debug!(%peer, status, cause = %failure, "request refused");
         }
         Done { failure: done.failure.or(failure), ..done }
+    }
+}
+
+/// A request whose answer is replaced by a page.
+pub(super) struct Asked<'a> {
+    pub(super) request: &'a Request,
+    pub(super) trusted: bool,
+    /// Whether its body has left the client's connection.
+    pub(super) is_read: bool,
+    pub(super) settings: &'a Settings,
+    pub(super) finish: &'a Finish,
+}
+
+impl Answered {
+    /// The answer with its body compressed, if that is wanted, and worth it.
+    pub(super) fn compressed(self, wanted: Wanted, request: &Request) -> Self {
+        if wanted == Wanted::Untouched {
+            return self;
+        }
+        let Self { answer, server, up, exchange, .. } = self;
+        let is_short = is_short(&up, &answer);
+        let (answer, encoder) = wanted.apply(answer, request.method(), is_short);
+        Self { answer, server, up, exchange, encoder }
+    }
+}
+
+/// Whether the whole body, of which no length was told, has come with the head, and is short.
+fn is_short(up: &Upstream, answer: &Answer) -> bool {
+    let Upstream::Http1(conn) = up else { return false };
+    if answer.framing != Framing::Chunked || conn.buffer.len() as u64 > 2 * LEAST {
+        return false;
+    }
+    let (mut buffer, mut body, mut total) = (conn.buffer.clone(), Incoming::new(answer.framing), 0);
+    loop {
+        match body.decode(&mut buffer) {
+            Ok(Decoded::End) => return total < LEAST,
+            Ok(Decoded::Data(length)) => {
+                buffer.advance(length);
+                body.consumed(length);
+                total += length as u64;
+            }
+            Ok(Decoded::More) | Err(_) => return false,
+        }
     }
 }
 
@@ -226,6 +307,24 @@ enum Halt<'c> {
 }
 
 impl Halt<'_> {
+    /// The status of the answer, if there is one.
+    fn status(&self) -> Option<u16> {
+        match self {
+            Self::Own(stop) => Some(stop.reply.status),
+            Self::Refused(_, answered) => Some(answered.answer.status),
+            Self::Failed(_) => None,
+        }
+    }
+
+    /// Why the answer is no good one.
+    fn failure(self) -> Option<Failure> {
+        match self {
+            Self::Own(stop) => stop.failure,
+            Self::Refused(_, answered) => Some(Failure::AuthRefused(answered.answer.status)),
+            Self::Failed(failure) => Some(failure),
+        }
+    }
+
     fn by(&self) -> By {
         match self {
             Self::Own(stop) => stop.by,

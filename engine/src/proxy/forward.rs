@@ -7,6 +7,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 
+use super::chain::Asked;
 use super::exchange::{Exchange, Pause};
 use super::forwarded::Origin;
 use super::pipe::Pipe;
@@ -20,6 +21,7 @@ use crate::http::head::{Answer, Request};
 use crate::http::{Framing, Malformed, Version};
 use crate::io::Conn;
 use crate::middleware::Finish;
+use crate::middleware::compress::Encoder;
 use crate::pool::connect::connect;
 use crate::pool::multiplex::{Dial, Multiplexed, Outcome};
 use crate::snapshot::table::{Route, Server, Settings};
@@ -31,6 +33,8 @@ pub(super) struct Answered {
     pub(super) server: usize,
     pub(super) up: Upstream,
     pub(super) exchange: Exchange,
+    /// What its body goes through.
+    pub(super) encoder: Option<Encoder>,
 }
 
 /// Which connection is wanted.
@@ -75,11 +79,24 @@ impl Client<'_> {
         let attempt = self.attempt(request, route, rewritten, trusted, settings, &mut is_read).await;
         let done = match attempt {
             Ok(answered) if answered.answer.status == 101 => self.tunnel(request, answered).await,
-            Ok(Answered { answer, server, up, exchange }) => {
-                let answered = Answered { answer: finish.apply(answer), server, up, exchange };
-                self.deliver(request, &route.service.servers[server], answered, settings).await
-            }
-            Err(failure) => self.failed(failure, request, is_read).await,
+            Ok(answered) => match route.pages.iter().find(|page| page.is_for(answered.answer.status)) {
+                None => {
+                    let server = &route.service.servers[answered.server];
+                    let answered = Answered { answer: finish.apply(answered.answer), ..answered };
+                    self.deliver(request, server, answered.compressed(finish.compress, request), settings).await
+                }
+                Some(page) => {
+                    let asked = Asked { request, trusted, is_read: answered.exchange.is_read(), settings, finish };
+                    Box::pin(self.page(page, answered.answer.status, None, asked)).await
+                }
+            },
+            Err(failure) => match route.pages.iter().find(|page| page.is_for(failure.status())) {
+                None => self.failed(failure, request, is_read).await,
+                Some(page) => {
+                    let asked = Asked { request, trusted, is_read, settings, finish };
+                    Box::pin(self.page(page, failure.status(), Some(failure), asked)).await
+                }
+            },
         };
         if let Some(failure) = &done.failure {
             let (peer, status, route) = (self.session.peer, done.status, &route.id);
@@ -93,7 +110,7 @@ impl Client<'_> {
     }
 
     /// Tries servers until one has begun its answer, or none is left to try.
-    async fn attempt(
+    pub(super) async fn attempt(
         &mut self,
         request: &Request,
         route: &Route,
@@ -179,7 +196,7 @@ impl Client<'_> {
                     return Err(Failure::ServerMalformed(Malformed::Syntax("the protocol was not changed")));
                 }
                 Ok(answer) => {
-                    return Ok(Answered { answer, server: index, up, exchange: running });
+                    return Ok(Answered { answer, server: index, up, exchange: running, encoder: None });
                 }
                 Err(failure) => {
                     again += 1;
@@ -284,9 +301,13 @@ impl Client<'_> {
         answered: Answered,
         settings: &Settings,
     ) -> Done {
-        let Answered { answer, mut up, mut exchange, .. } = answered;
+        let Answered { answer, mut up, mut exchange, encoder, .. } = answered;
         let goes_on = request.keep_alive && exchange.is_read() && !self.session.gate.is_closed();
-        let delivery = relay::delivery(&answer, request.version, goes_on);
+        let delivery = relay::delivery(
+            if encoder.is_some() { Framing::Chunked } else { answer.framing },
+            request.version,
+            goes_on,
+        );
         let mut head = exchange.take_interim();
         head.reserve(1024);
         let interim = head.len();
@@ -300,6 +321,7 @@ impl Client<'_> {
                 return self.failed(failure, request, is_read).await;
             }
         };
+        download.encode(encoder);
         let result = exchange.relay(&mut self.down, &mut up, &mut download, &self.watch).await;
         self.record.read(exchange.upload.body_bytes());
         match result {

@@ -138,10 +138,27 @@ impl Record {
         self.answered_by = name;
     }
 
+    /// The servers that were tried, to be told again after others were asked for something else.
+    pub(super) fn attempts(&self) -> Attempts {
+        Attempts { server: self.server, attempted: self.attempted, retries: self.retries }
+    }
+
+    /// What was tried before is what counts.
+    pub(super) fn restore(&mut self, attempts: Attempts) {
+        Attempts { server: self.server, attempted: self.attempted, retries: self.retries } = attempts;
+    }
+
     /// How much of the request's body was read.
     pub(super) fn read(&mut self, bytes: u64) {
         self.read = bytes;
     }
+}
+
+/// Which servers were tried for a request.
+pub(super) struct Attempts {
+    server: Option<usize>,
+    attempted: Option<Instant>,
+    retries: u32,
 }
 
 /// A request while it is served. When it is dropped the request has ended, also if nobody waited for that, or by a panic.

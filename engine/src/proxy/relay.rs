@@ -85,9 +85,9 @@ pub(crate) struct Delivery {
     pub(crate) keep_alive: bool,
 }
 
-/// Decides how the body of `answer` is written to a client that speaks `version` and would keep its connection or not.
-pub(crate) fn delivery(answer: &Answer, version: Version, keep_alive: bool) -> Delivery {
-    match (answer.framing, version) {
+/// Decides how a body that comes like this is written to a client that speaks `version` and would keep its connection or not.
+pub(crate) fn delivery(framing: Framing, version: Version, keep_alive: bool) -> Delivery {
+    match (framing, version) {
         (Framing::Chunked | Framing::UntilClose, Version::Http11) => Delivery { coding: Outgoing::Chunked, keep_alive },
         (Framing::Chunked | Framing::UntilClose, Version::Http10) => {
             Delivery { coding: Outgoing::Plain, keep_alive: false }

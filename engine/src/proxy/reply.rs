@@ -56,6 +56,11 @@ impl Reply {
         Self { body: body.into(), ..reply }
     }
 
+    /// With another status.
+    pub(crate) fn with_status(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+
     /// With another field.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         write::field(&mut self.fields, name.as_bytes(), value.as_bytes());

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use regex::Regex;
 
-fn route(id: &str, priority: i64, matchers: Vec<Matcher>) -> Arc<Route> {
+pub(crate) fn route(id: &str, priority: i64, matchers: Vec<Matcher>) -> Arc<Route> {
     Arc::new(Route {
         id: id.to_owned(),
         priority,
@@ -25,6 +25,7 @@ fn route(id: &str, priority: i64, matchers: Vec<Matcher>) -> Arc<Route> {
         client_roles: Vec::new(),
         forward_client_identity: false,
         middlewares: Arc::default(),
+        pages: Arc::default(),
     })
 }
 

@@ -12,7 +12,7 @@ use crate::access_log::AccessLog;
 use crate::balance::Balance;
 use crate::limit::{Connections, Limits};
 use crate::metrics::series::Bounds;
-use crate::middleware::Middleware;
+use crate::middleware::{Middleware, Page};
 use crate::route::modify::Modifier;
 use crate::route::{Conditions, Router};
 use crate::stats::{EntryPointStats, ServiceStats};
@@ -128,6 +128,8 @@ pub(crate) struct Route {
     pub(crate) forward_client_identity: bool,
     /// What is done with its requests; the outermost first.
     pub(crate) middlewares: Arc<[Middleware]>,
+    /// What clients get instead of answers of certain statuses.
+    pub(crate) pages: Arc<[Page]>,
 }
 
 /// Servers and the order in which they are chosen.

@@ -17,7 +17,7 @@ use super::table::{EntryPoint, Route, Service, Settings, Tables};
 use super::{Kind, Object, Problem, Snapshot};
 use crate::access_log::fields::Layout;
 use crate::metrics::series::Bounds;
-use crate::middleware::{Middleware, States};
+use crate::middleware::{Middleware, Page, States};
 use crate::route::Router;
 use crate::stats::EntryPointStats;
 use crate::tls::upstream::UpstreamTls;
@@ -242,10 +242,17 @@ fn routes(
                 None
             }
         };
-        let Some((compiled, service)) = compiled.zip(service) else { continue };
-        routes.push(match before.filter(|before| Arc::ptr_eq(&before.service, service)) {
+        let pages = problems.all_of(Kind::Route, &route.id, middlewares::pages(route, services)).flatten();
+        let (Some(compiled), Some(service), Some(pages)) = (compiled, service, pages) else { continue };
+        let stays = |before: &&Arc<Route>| {
+            let same = |(a, b): (&Page, &Page)| Arc::ptr_eq(&a.route.service, &b.route.service);
+            Arc::ptr_eq(&before.service, service)
+                && before.pages.len() == pages.len()
+                && before.pages.iter().zip(&*pages).all(same)
+        };
+        routes.push(match before.filter(stays) {
             Some(before) => Arc::clone(before),
-            None => Arc::new(routes::route(route, compiled, Arc::clone(service))),
+            None => Arc::new(routes::route(route, compiled, Arc::clone(service), pages)),
         });
     }
     routes

@@ -6,7 +6,7 @@ use regex::{Regex, RegexBuilder};
 
 use super::Kept;
 use super::middlewares::of_route;
-use crate::middleware::Middleware;
+use crate::middleware::{Middleware, Page};
 use crate::route::Conditions;
 use crate::route::matcher::{HostRegexp, Matcher, Pattern, QueryTest};
 use crate::route::modify::{self, Modifier};
@@ -49,7 +49,7 @@ pub(super) fn compile(route: &snapshot::Route, kept: &Kept<'_>) -> Result<Compil
     }
 }
 
-pub(super) fn route(route: &snapshot::Route, compiled: Compiled, service: Arc<Service>) -> Route {
+pub(super) fn route(route: &snapshot::Route, compiled: Compiled, service: Arc<Service>, pages: Arc<[Page]>) -> Route {
     Route {
         id: route.id.clone(),
         priority: route.priority,
@@ -60,6 +60,7 @@ pub(super) fn route(route: &snapshot::Route, compiled: Compiled, service: Arc<Se
         client_roles: route.client_roles.clone(),
         forward_client_identity: route.forward_client_identity,
         middlewares: compiled.middlewares,
+        pages,
     }
 }
 
