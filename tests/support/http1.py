@@ -117,11 +117,12 @@ def over_http2(url: str, *headers: str, method: str = "GET") -> Answer:
     """One request of HTTP/2 without TLS, by curl. `headers` are whole lines."""
     lines = [argument for line in headers for argument in ("-H", line)]
     verb = ["--head"] if method == "HEAD" else ["-X", method]
-    command = ["curl", "-sS", "--noproxy", "*", "--http2-prior-knowledge", "-D", "-", *verb, *lines, url]
+    command = ["curl", "-s", "--noproxy", "*", "--http2-prior-knowledge", "-D", "/dev/stderr", *verb, *lines, url]
     done = subprocess.run(command, capture_output=True, timeout=60 * SLOWNESS, check=True)
-    head, _, body = done.stdout.partition(b"\r\n\r\n")
-    first, *rest = head.decode("latin-1").split("\r\n")
+    first, *rest = done.stderr.decode("latin-1").split("\r\n\r\n")[0].split("\r\n")
     version, status = first.split()[:2]
     assert version == "HTTP/2", first
     pairs = [line.partition(":")[::2] for line in rest]
-    return Answer(int(status), [(name, value.strip()) for name, value in pairs], b"" if method == "HEAD" else body)
+    return Answer(
+        int(status), [(name, value.strip()) for name, value in pairs], b"" if method == "HEAD" else done.stdout
+    )

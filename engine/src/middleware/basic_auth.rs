@@ -175,7 +175,14 @@ impl<'c> Verification<'c> {
 /// Credentials that were found right, as digests under a key that nobody knows.
 pub(crate) struct Verified {
     key: hmac::Key,
-    known: Mutex<(HashSet<[u8; 32]>, VecDeque<[u8; 32]>)>,
+    known: Mutex<Known>,
+}
+
+/// Digests, and in which order they came.
+#[derive(Default)]
+struct Known {
+    set: HashSet<[u8; 32]>,
+    order: VecDeque<[u8; 32]>,
 }
 
 impl std::fmt::Debug for Verified {
@@ -206,18 +213,17 @@ impl Verified {
     }
 
     fn knows(&self, tag: &[u8; 32]) -> bool {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).0.contains(tag)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).set.contains(tag)
     }
 
     fn remember(&self, tag: [u8; 32]) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (set, order) = &mut *known;
-        if set.insert(tag) {
-            order.push_back(tag);
-            if order.len() > REMEMBERED
-                && let Some(oldest) = order.pop_front()
+        if known.set.insert(tag) {
+            known.order.push_back(tag);
+            if known.order.len() > REMEMBERED
+                && let Some(oldest) = known.order.pop_front()
             {
-                set.remove(&oldest);
+                known.set.remove(&oldest);
             }
         }
     }
@@ -394,6 +400,6 @@ mod tests {
             made.verified.remember(made.verified.tag("x", &number.to_be_bytes()));
         }
         let known = made.verified.known.lock().unwrap();
-        assert_eq!((known.0.len(), known.1.len()), (REMEMBERED, REMEMBERED));
+        assert_eq!((known.set.len(), known.order.len()), (REMEMBERED, REMEMBERED));
     }
 }

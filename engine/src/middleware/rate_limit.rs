@@ -87,7 +87,7 @@ impl RateLimit {
         let limiter = self.limiters.iter().find(|(name, _)| name == passage.entry_point);
         let Some((_, limiter)) = limiter.filter(|_| !self.rates.is_empty()) else { return Step::Continue };
         let client = match &self.source {
-            Source::ClientIp {} => limiter.client(&passage.peer.ip().to_canonical().to_string()),
+            Source::ClientIp {} => limiter.client(passage.peer.ip().to_canonical().to_string()),
             Source::RequestHost {} => limiter.client(passage.request.host()),
             Source::RequestHeader { name } => limiter.client(passage.get(name.as_bytes()).unwrap_or_default()),
         };

@@ -34,7 +34,7 @@ pub(super) struct Answered {
     pub(super) up: Upstream,
     pub(super) exchange: Exchange,
     /// What its body goes through.
-    pub(super) encoder: Option<Encoder>,
+    pub(super) encoder: Option<Box<Encoder>>,
 }
 
 /// Which connection is wanted.

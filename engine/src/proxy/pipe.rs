@@ -85,9 +85,9 @@ impl Pipe {
     }
 
     /// Has the body go through an encoder.
-    pub(crate) fn encode(&mut self, encoder: Option<Encoder>) {
+    pub(crate) fn encode(&mut self, encoder: Option<Box<Encoder>>) {
         self.is_encoded = encoder.is_some();
-        self.encoder = encoder.map(Box::new);
+        self.encoder = encoder;
     }
 
     /// What comes out of the encoder when the source is silent for a while; `None` if there is nothing to be told.
