@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import Router
-from tests.engine.test_middleware_requests import ask
+from tests.engine.test_middleware_requests import ask, wait_for_causes
 from tests.support.http1 import Answer, Connection, over_http2
 from tests.support.middlewares import (
     COMPRESS,
@@ -65,7 +65,6 @@ def test_a_page_instead_of_a_servers_answer(router: Router, pages: Origin) -> No
         assert ask(router, f"/status/{status}").header("X-Origin") == "origin"
     answer = over_http2(f"{router.url}/status/500")
     assert (answer.status, answer.header("X-Origin")) == (500, "pages")
-    assert router.engine.counters()["requests"]["by_status"]["503"] == 1
 
 
 def test_a_page_instead_of_an_answer_of_the_engine(router: Router, pages: Origin) -> None:
@@ -86,9 +85,8 @@ def test_a_page_instead_of_an_answer_of_the_engine(router: Router, pages: Origin
     assert b"/page/429.html" in ask(router).body
     with_pages(router, pages, forward_auth(f"{pages.url}/status/403"))
     assert b"/page/403.html" in ask(router).body
-    causes = router.engine.counters()["causes"]
     named = ("connect_refused", "no_server", "not_in_white_list", "unauthorized", "rate_limited", "auth_refused")
-    assert {name: causes[name] for name in named} == dict.fromkeys(named, 1)
+    wait_for_causes(router, **dict.fromkeys(named, 1))
 
 
 @pytest.mark.parametrize("refused", [True, False])
@@ -180,7 +178,6 @@ def test_over_http_1_0_the_end_of_the_connection_tells(router: Router) -> None:
     ("target", "lines"),
     [
         ("/bytes/1399", [GZIP]),
-        ("/stream?chunks=3", [GZIP]),
         ("/bytes/5000", []),
         ("/bytes/5000", ["Accept-Encoding: gzip;q=0, br"]),
     ],
@@ -189,7 +186,19 @@ def test_what_is_not_compressed(router: Router, target: str, lines: list[str]) -
     compressing(router)
     answer = ask(router, target, *lines)
     assert (answer.header("Content-Encoding"), answer.header("Vary")) == (None, "Accept-Encoding")
-    assert answer.body == (pattern(int(target[7:])) if "bytes" in target else b"chunk 0\nchunk 1\nchunk 2\n")
+    assert answer.body == pattern(int(target[7:]))
+
+
+def test_a_short_body_that_comes_at_once_is_not_compressed_although_nobody_tells_its_length(router: Router) -> None:
+    def answer(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+
+    with RawServer(answer) as server:
+        point = entry_point(f"{router.address}:{router.port}", middlewares=[COMPRESS])
+        router.engine.apply(snapshot([point], [route()], [service(server.url)]))
+        told = ask(router, "/", GZIP)
+    assert (told.header("Content-Encoding"), told.body) == (None, b"hello")
 
 
 def test_grpc_and_head_are_left_alone(router: Router) -> None:

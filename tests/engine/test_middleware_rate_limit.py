@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.engine.conftest import Router
-from tests.engine.test_middleware_requests import apply, ask
+from tests.engine.test_middleware_requests import apply, ask, wait_for_causes
 from tests.support.http1 import Connection, over_http2
 from tests.support.middlewares import headers, rate_limit, white_list
 from tests.support.snapshots import change, entry_point, route, service, snapshot
@@ -33,7 +33,7 @@ def test_a_burst_and_no_more(router: Router) -> None:
     assert (answer.header("Retry-After"), answer.header("X-Retry-In")) == ("10", "10s")
     assert over_http2(router.url).status == 429
     assert len(router.origin.requests) == 3
-    assert router.engine.counters()["causes"]["rate_limited"] == 4
+    wait_for_causes(router, rate_limited=4)
 
 
 def test_what_is_refused_by_one_rate_takes_nothing_of_another(router: Router) -> None:

@@ -25,6 +25,9 @@ use crate::middleware::{AUTH_LIMIT, By, Edits, Finish, ForwardAuth, Middleware, 
 use crate::route::modify::Modifier;
 use crate::snapshot::table::{EntryPoint, Route, Server, Settings};
 
+/// How much of an answer that nobody wants is read for the sake of its connection.
+const DRAINED: usize = 64 * 1024;
+
 /// The way of a request that has middlewares on it.
 pub(super) struct Way {
     /// Those of the entry point.
@@ -159,7 +162,7 @@ impl Client<'_> {
         match asked.unwrap_or(Err(Failure::ServerTimeout)) {
             Ok(answered) if (200..300).contains(&answered.answer.status) => {
                 auth.admit(passage, &answered.answer);
-                if let Some(conn) = emptied(answered) {
+                if let Ok(Some(conn)) = timeout(AUTH_LIMIT, emptied(answered)).await {
                     self.session.worker.pools.put(&auth.server, conn, settings.max_idle_per_server);
                 }
                 None
@@ -334,21 +337,23 @@ impl Halt<'_> {
     }
 }
 
-/// The connection, for the next request, if the whole answer has come already.
-fn emptied(answered: Answered) -> Option<Conn> {
+/// The connection, for the next request, once the whole answer has come; `None` if that takes too much.
+async fn emptied(answered: Answered) -> Option<Conn> {
     let Answered { answer, up, exchange, .. } = answered;
     let Upstream::Http1(mut conn) = up else { return None };
     if !answer.keep_alive || !exchange.is_sent() {
         return None;
     }
-    let mut body = Incoming::new(answer.framing);
+    let (mut body, mut total) = (Incoming::new(answer.framing), 0);
     loop {
         match body.decode(&mut conn.buffer) {
             Ok(Decoded::End) => return Some(conn),
             Ok(Decoded::Data(length)) => {
                 conn.buffer.advance(length);
                 body.consumed(length);
+                total += length;
             }
+            Ok(Decoded::More) if total < DRAINED && matches!(conn.fill().await, Ok(1..)) => {}
             Ok(Decoded::More) | Err(_) => return None,
         }
     }
