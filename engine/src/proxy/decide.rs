@@ -65,7 +65,7 @@ pub(crate) fn decide(
     };
     let route = match entry_point.router.decide(&subject) {
         Decision::NotFound => return Err(Failure::NoRoute),
-        Decision::RedirectSlash => return Ok(Plan::Reply(Reply::moved(toggled(path, query)))),
+        Decision::RedirectSlash => return Ok(Plan::Reply(Reply::moved(&toggled(path, query)))),
         Decision::Route(route) => route,
     };
     if !route.client_roles.is_empty() {
