@@ -43,7 +43,6 @@ impl Way {
         entry_point: &EntryPoint,
         plan: &Result<Plan, Failure>,
         session: &Session,
-        request: &Request,
     ) -> Option<Self> {
         let is_short = match plan {
             Ok(Plan::Ping(_)) => true,
@@ -54,7 +53,7 @@ impl Way {
             middlewares: Arc::clone(&entry_point.middlewares),
             entry_point: entry_point.name.clone(),
             port: entry_point.port,
-            trusted: forwarded::is_trusted(&entry_point.trust, session.peer.ip(), request),
+            trusted: forwarded::is_trusted(&entry_point.trust, session.peer.ip()),
         })
     }
 }

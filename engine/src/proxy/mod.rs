@@ -229,7 +229,7 @@ impl Client<'_> {
             let plan = decide::decide(entry_point, request, session.peer.ip(), session.identity(), draining);
             let internal = matches!(plan, Ok(Plan::Ping(_) | Plan::Metrics));
             self.record.accepted(session, entry_point, &tables.settings, request, internal);
-            let way = Way::of(entry_point, &plan, session, request);
+            let way = Way::of(entry_point, &plan, session);
             (plan, way, session.worker.settings())
         };
         if let Some(way) = way {
