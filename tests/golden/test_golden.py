@@ -17,12 +17,13 @@ import yaml
 from traefikee.compile.compiler import compile_snapshot
 from traefikee.compile.snapshot import Snapshot
 from traefikee.config.certificates import CertificatePair
-from traefikee.config.dynamic import to_api
+from traefikee.config.dynamic_api import to_api
 from traefikee.config.errors import ConfigurationError
 from traefikee.config.model import Model
 from traefikee.config.options import build_static
 from traefikee.config.runtime import ObjectError
-from traefikee.providers.kv import decode, load_certificates
+from traefikee.providers.files import load_files
+from traefikee.providers.kv import decode
 
 FOLDER = Path(__file__).parent
 FILES = FOLDER / "files"
@@ -61,13 +62,17 @@ def readable(value: Any) -> Any:
 
 
 def brief(snapshot: Snapshot) -> dict[str, Any]:
-    """The document without what has its usual value; a new field thus changes only the cases that use it."""
+    """The document without what has its usual value; a new field thus changes only the cases that use it.
+
+    The names of chains, which are digests, are left out.
+    """
 
     def unusual(value: Any) -> Any:
         if isinstance(value, Model):
             fields = type(value).model_fields
             shown = {name: getattr(value, name) for name in fields}
-            return {name: unusual(it) for name, it in shown.items() if name == "type" or it != fields[name].default}
+            kept = {name for name in shown if name == "type" or shown[name] != fields[name].default} - {"chain"}
+            return {name: unusual(it) for name, it in shown.items() if name in kept}
         return [unusual(one) for one in value] if isinstance(value, tuple) else value
 
     shown: dict[str, Any] = readable(unusual(snapshot))
@@ -89,7 +94,7 @@ def outcome(case: dict[str, Any]) -> dict[str, Any]:
         return {"problems": str(error).split("\n")}
     pairs = {key: str(value).encode() for key, value in case.get("pairs", {}).items()}
     decoded = decode(pairs, case.get("prefix", "traefik"), "consul")
-    loaded, more = load_certificates(decoded.configuration, read_file, "consul")
+    loaded, more = load_files(decoded.configuration, read_file, "consul")
     compiled = compile_snapshot(
         static,
         {"consul": loaded},

@@ -9,6 +9,20 @@ from traefikee.config.model import Model
 ObjectKind: TypeAlias = Literal["frontend", "backend", "server", "tls", "provider"]
 Severity: TypeAlias = Literal["error", "warning"]
 
+KEY_VALUE_PROVIDERS = frozenset({"consul", "etcd", "etcdv3", "zk", "boltdb"})
+"""Names of providers whose objects consist of keys in lower case with slashes; others have tables."""
+
+
+def spelt(provider: str, path: str, *names: str) -> str:
+    """Return where in an object as its provider's users write it: ``healthcheck/port``, or ``healthCheck.port``.
+
+    :param path: as in a table, with ``*`` for each of the names: ``routes.*.rule``.
+    """
+    if provider in KEY_VALUE_PROVIDERS:
+        path = path.lower().replace(".", "/")
+    parts = path.split("*")
+    return "".join(part + name for part, name in zip(parts, (*names, ""), strict=True))
+
 
 class ObjectError(Model):
     """What is wrong with one object of a provider.

@@ -17,6 +17,7 @@ from traefikee.config.static import ClientTLS, ConsulOptions
 from traefikee.errors import UnreachableError
 from traefikee.providers import kv
 from traefikee.providers.base import Emitted, Failed, Listener, Provider
+from traefikee.providers.files import load_files
 from traefikee.tls import load_pair
 
 WAIT = 55
@@ -108,7 +109,7 @@ class ConsulProvider(Provider):
                 unusable = [error.message for error in decoded.errors if error.kind == "provider"]
                 if unusable:
                     raise UnreachableError("; ".join(unusable))
-                configuration, more = kv.load_certificates(decoded.configuration, _read_file, self.name)
+                configuration, more = await asyncio.to_thread(load_files, decoded.configuration, _read_file, self.name)
                 listener(Emitted(configuration, decoded.errors + tuple(more), decoded.notes))
             if not self._options.watch:
                 return

@@ -91,14 +91,21 @@ def test_what_is_in_force() -> None:
     assert list(effective.backends) == ["b"]
 
 
-def test_a_method_other_than_wrr() -> None:
+def test_methods() -> None:
+    names = ("DRR", "Wrr", "zzz")
     config = DynamicConfiguration(
-        backends={name: Backend(load_balancer=LoadBalancer(method=name)) for name in ("drr", "Wrr", "zzz")}
+        backends={name: Backend(load_balancer=LoadBalancer(method=name)) for name in names},
+        frontends={name: frontend(backend=name) for name in names},
     )
-    assert sentences(compiled(config)) == [
-        ("error", 'backend "file/drr": load balancer method "drr" is not supported yet; use wrr'),
-        ("error", 'backend "file/zzz": load balancer method "zzz" is unknown; use wrr'),
-    ]
+    result = compiled(config)
+    text = 'load balancer method "zzz" is unknown, wrr is used; it has to be wrr or drr'
+    assert sentences(result) == [("warning", f'backend "file/zzz": loadBalancer.method: {text}')]
+    assert {one.id: one.balancer for one in result.snapshot.services} == {
+        "file/DRR": "drr",
+        "file/Wrr": "wrr",
+        "file/zzz": "wrr",
+    }
+    assert result.effective["file"].backends["zzz"].load_balancer.method == "wrr"
 
 
 def test_certificates_without_entry_points_go_to_the_default_ones_with_tls() -> None:

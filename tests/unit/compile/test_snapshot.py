@@ -71,6 +71,7 @@ def test_the_document() -> None:
             "ticket_keys": [],
             "access_log": None,
             "metrics": None,
+            "retry": None,
         },
         "entry_points": [
             {
@@ -82,6 +83,7 @@ def test_the_document() -> None:
                 "ping": False,
                 "metrics": False,
                 "tls": None,
+                "middlewares": [],
             },
             {
                 "name": "https",
@@ -99,6 +101,7 @@ def test_the_document() -> None:
                     "sni_strict": False,
                     "client_ca": {"pem": "-----", "optional": True},
                 },
+                "middlewares": [],
             },
         ],
         "routes": [
@@ -124,6 +127,8 @@ def test_the_document() -> None:
                 "pass_host_header": True,
                 "client_roles": [],
                 "forward_client_identity": False,
+                "middlewares": [],
+                "chain": "",
             }
         ],
         "services": [
@@ -131,6 +136,11 @@ def test_the_document() -> None:
                 "id": "consul/b",
                 "balancer": "wrr",
                 "servers": [{"name": "s", "url": "http://h", "weight": 1}],
+                "sticky": None,
+                "health_check": None,
+                "max_connections": None,
+                "circuit_breaker": None,
+                "buffering": None,
             }
         ],
         "certificates": [{"id": "c", "chain_pem": "chain", "key_pem": "geheim", "ocsp_response": ""}],

@@ -5,7 +5,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, Route, Server, TLSCertificate, to_api
+from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, Route, Server, TLSCertificate
+from traefikee.config.dynamic_api import to_api
 from traefikee.config.runtime import ObjectError
 
 CONFIGURATION = DynamicConfiguration(
