@@ -87,7 +87,7 @@ FRONTEND.at("basicauth").deprecated = "auth.basic.users"
 FRONTEND.at("whitelistsourcerange").deprecated = "whiteList.sourceRange"
 
 BACKEND = layout_of(Backend)
-"""A backend, as files have it; ``forwardingResponse`` is how JSON spells ``responseForwarding``."""
+"""A backend, as files have it."""
 BACKEND.at("loadbalancer/sticky").deprecated = "loadBalancer.stickiness"
 
 TLS = Key(
