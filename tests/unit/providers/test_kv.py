@@ -173,9 +173,14 @@ def test_stickiness_is_a_switch_with_keys_below() -> None:
     assert stickiness(stickiness_secure="true") == (None, ["warning"])
 
 
-def test_tags_change_nothing() -> None:
-    result = decoded(GOOD | {"traefik/backends/b1/servers/s1/tags": "a,b"})
+def test_tags_say_which_servers_count() -> None:
+    pairs = GOOD | {"traefik/backends/b1/servers/s1/tags": "a,b"}
+    assert decoded(pairs) == decoded(GOOD)
+    pairs |= {"traefik/backends/b1/servers/s2/tags/0": "c", "traefik/backends/b1/servers/s2/url": "http://h"}
+    values = {key: value.encode() for key, value in pairs.items()}
+    result = decode(values, "traefik", "consul", lambda tags: "a" in tags)
     assert result == decoded(GOOD)
+    assert decode(values, "traefik", "consul", lambda tags: False).configuration.backends["b1"].servers == {}
 
 
 def test_an_empty_value_removes_a_header() -> None:

@@ -9,7 +9,7 @@ from traefikee.config.dynamic import DynamicConfiguration
 from traefikee.config.runtime import ObjectError
 from traefikee.providers.decoded import GROUPS, Decoded, Outcome, passed_over, put_together
 from traefikee.providers.kv.keys import REMOVING
-from traefikee.providers.kv.reader import Reader
+from traefikee.providers.kv.reader import Counts, Reader, everyone
 from traefikee.providers.kv.tree import Node, tree_of
 
 _Place: TypeAlias = tuple[str, str | None]
@@ -27,9 +27,9 @@ def alias_of(pairs: Mapping[str, bytes], prefix: str) -> str | None:
         return None
 
 
-def decode(pairs: Mapping[str, bytes], prefix: str, provider: str) -> Decoded:
+def decode(pairs: Mapping[str, bytes], prefix: str, provider: str, counts: Counts = everyone) -> Decoded:
     """Return the dynamic configuration that the pairs below a prefix hold, or below its alias. See :class:`Decoder`."""
-    return Decoder(prefix, provider).decode(pairs)
+    return Decoder(prefix, provider, counts).decode(pairs)
 
 
 class Decoder:
@@ -37,11 +37,13 @@ class Decoder:
 
     :param prefix: where the configuration is, unless a key there names another place.
     :param provider: the provider's name, for errors.
+    :param counts: tells by its tags whether a server counts; the others are left out.
     """
 
-    def __init__(self, prefix: str, provider: str) -> None:
+    def __init__(self, prefix: str, provider: str, counts: Counts = everyone) -> None:
         self._prefix = prefix
         self._provider = provider
+        self._counts = counts
         self._root: str | None = None
         self._pairs: Mapping[str, bytes] = {}
         self._places: dict[str, _Place | None] = {}
@@ -109,7 +111,7 @@ class Decoder:
                 continue
             if name is not None:
                 tree = tree_of(pairs, keys, self._root or "")
-                reader = Reader(self._provider, group, name)
+                reader = Reader(self._provider, group, name, self._counts)
                 item = reader.read(tree.children[group].children[name])
                 if (group, name) not in self._outcomes:
                     self._order = None

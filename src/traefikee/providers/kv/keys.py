@@ -10,6 +10,7 @@ __all__ = ["BACKEND", "FRONTEND", "HEADER_MAPS", "REMOVING", "TLS", "Key"]
 ENABLED = "enabled"
 """The field of a key that has both a value, which switches it on, and keys below it."""
 LEGACY = "legacy_pass_host_header"
+TAGS = "tags"
 DOTTED = "dotted_auth_response_headers"
 
 HEADER_MAPS = frozenset({"customRequestHeaders", "customResponseHeaders", "sslProxyHeaders", "headers"})
@@ -26,7 +27,7 @@ FRONTEND.at("auth/forward").children[".authresponseheaders"] = Key(
 
 BACKEND = layout.BACKEND.copy()
 """Below ``backends/<name>``. Tags are for constraints alone."""
-BACKEND.at("servers/*").children["tags"] = Key("tags", "", "list")
+BACKEND.at("servers/*").children["tags"] = Key("tags", TAGS, "list")
 BACKEND.at("loadbalancer/stickiness").kind = "bool"
 
 TLS = layout.TLS.copy()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from traefikee.config.build import parse_bool
 from traefikee.config.durations import parse_duration
@@ -12,7 +12,7 @@ from traefikee.config.dynamic import Backend, Frontend, TLSCertificate
 from traefikee.config.errors import did_you_mean
 from traefikee.config.runtime import ObjectError, ObjectKind, Severity, spelt
 from traefikee.providers.decoded import Item, printable
-from traefikee.providers.kv.keys import BACKEND, DOTTED, ENABLED, FRONTEND, HEADER_MAPS, LEGACY, TLS, Key
+from traefikee.providers.kv.keys import BACKEND, DOTTED, ENABLED, FRONTEND, HEADER_MAPS, LEGACY, TAGS, TLS, Key
 from traefikee.providers.kv.tree import Node
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -22,6 +22,15 @@ _KINDS: dict[str, tuple[ObjectKind, Key]] = {
     "frontends": ("frontend", FRONTEND),
     "tls": ("tls", TLS),
 }
+
+
+Counts: TypeAlias = Callable[[tuple[str, ...]], bool]
+"""Tells by a server's tags whether it counts (Traefik 1.7, ``constraints``)."""
+
+
+def everyone(_tags: tuple[str, ...]) -> bool:
+    """Say that each server counts: there are no constraints."""
+    return True
 
 
 def canonical(name: str) -> str:
@@ -34,14 +43,16 @@ def canonical(name: str) -> str:
 class Reader:
     """Reads one object.
 
+    :param counts: tells by its tags whether a server is one.
     :ivar errors: what is wrong with it, in the order of its keys.
     """
 
-    def __init__(self, provider: str, group: str, name: str) -> None:
+    def __init__(self, provider: str, group: str, name: str, counts: Counts = everyone) -> None:
         self._provider = provider
         self._group = group
         self._kind, self._layout = _KINDS[group]
         self._name = name
+        self._counts = counts
         self._failed = False
         self.errors: list[ObjectError] = []
 
@@ -165,7 +176,9 @@ class Reader:
     def _backend(self, values: dict[str, Any]) -> Backend | None:
         servers = {}
         for name, server in values.get("servers", {}).items():
-            server.pop("", None)
+            tags = server.pop(TAGS, ())
+            if not self._counts(tags):
+                continue
             if server.get("url"):
                 servers[name] = server
             else:
