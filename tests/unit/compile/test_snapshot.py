@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -160,3 +161,9 @@ def test_unknown_fields_are_refused_without_repeating_the_document() -> None:
         Snapshot.from_json(json.dumps(document))
     assert "geheim" not in str(caught.value)
     assert "geheim" not in repr(WHOLE)
+
+
+def test_the_documented_example_is_one_with_every_field() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "internals" / "snapshot.md").read_text()
+    document = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    assert json.loads(Snapshot.from_json(json.dumps(document)).to_json()) == document
