@@ -63,9 +63,9 @@ def compile_auth(auth: Auth, problems: Problems) -> Compiled:
 
 
 def deprecated_basic(users: tuple[str, ...], problems: Problems) -> tuple[middle.BasicAuth, tuple[str, ...]]:
-    """Return the middleware of the deprecated list ``basicAuth``, and the users who can be let in."""
+    """Return the middleware of the deprecated list ``basicAuth``, and the list as it is in force: never empty."""
     good = _merged(users, (), "basicAuth", _basic_user, problems)
-    return middle.BasicAuth(users=good), good
+    return middle.BasicAuth(users=good), good or users
 
 
 def _users(

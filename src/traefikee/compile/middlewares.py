@@ -23,7 +23,7 @@ from traefikee.rules.regexp import translate
 def chain_name(provider: str, frontend: Frontend) -> str:
     """Return the name that frontends share which are equal but for entry points and routes."""
     text = frontend.model_dump_json(exclude={"entry_points", "routes"})
-    return f"{provider}/{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:32]}"
+    return f"{provider}/{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:16]}"
 
 
 def frontend_middlewares(
