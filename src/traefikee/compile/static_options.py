@@ -25,7 +25,7 @@ def health_check_interval_of(static: StaticConfiguration) -> float:
 def middlewares_of(static: StaticConfiguration, entry_point: EntryPoint) -> tuple[middle.Middleware, ...]:
     """Return an entry point's middlewares.
 
-    :raises ConfigurationError: with everything that is wrong with them; ``deploy`` should have refused that.
+    :raises ConfigurationError: with everything that is wrong with them or has no effect; ``deploy`` should refuse that.
     """
     problems = Problems("static")
     found = entry_point_middlewares(
@@ -37,10 +37,9 @@ def middlewares_of(static: StaticConfiguration, entry_point: EntryPoint) -> tupl
         compress=getattr(entry_point, "compress", False),
         white_list=getattr(entry_point, "white_list", None),
     )
-    if problems.failed:
-        wrong = [one for one in problems.found if one.severity == "error"]
+    if problems.found:
         prefix = f"entryPoints.{entry_point.name}."
         raise ConfigurationError(
-            [Problem(prefix + one.path, one.message.removeprefix(f"{one.path}: ")) for one in wrong]
+            [Problem(prefix + one.path, one.message.removeprefix(f"{one.path}: ")) for one in problems.found]
         )
     return found
