@@ -18,6 +18,7 @@ mod pool;
 mod proxy;
 pub mod proxy_protocol;
 mod route;
+mod service;
 mod snapshot;
 mod state;
 mod stats;

@@ -16,6 +16,7 @@ use crate::access_log::fields::Layout;
 use crate::access_log::writer::Sink;
 use crate::listen;
 use crate::log::Level;
+use crate::service::check::Checker;
 use crate::snapshot::build::{Built, Kept, Sources, build};
 use crate::snapshot::document::{self, Unusable};
 use crate::snapshot::table::{EntryPoint, Slot, Tables};
@@ -66,6 +67,7 @@ pub(crate) struct Applier {
     listeners: HashMap<String, Listener>,
     sources: Option<Sources>,
     replaced: Replaced,
+    checker: Checker,
     upstream_tls: Option<Arc<UpstreamTls>>,
     entry_point_stats: HashMap<String, Arc<EntryPointStats>>,
     next_slot: Slot,
@@ -91,6 +93,7 @@ impl Applier {
             listeners: HashMap::new(),
             sources: None,
             replaced: Replaced::default(),
+            checker: Checker::default(),
             upstream_tls: None,
             entry_point_stats: HashMap::new(),
             next_slot: 0,
@@ -277,6 +280,7 @@ impl Applier {
         if let Err(error) = self.level.reload(built.settings.log_level) {
             tracing::warn!(%error, "cannot change the log level");
         }
+        self.checker.watch(&built.services);
         let old = self.shared.tables.swap(Arc::new(Tables {
             revision: Some(built.revision),
             settings: Arc::new(built.settings),

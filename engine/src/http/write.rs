@@ -89,6 +89,7 @@ pub(crate) fn reason(status: u16) -> &'static str {
         413 => "Request Entity Too Large",
         414 => "Request URI Too Long",
         422 => "Unprocessable Entity",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         501 => "Not Implemented",

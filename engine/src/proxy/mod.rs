@@ -1,6 +1,7 @@
 //! The way of a request: read its head, decide, send it to a server, relay the answer, count.
 
 mod arrival;
+mod buffered;
 pub(crate) mod client;
 mod decide;
 mod exchange;
@@ -39,6 +40,7 @@ use crate::tls::server::ServerTls;
 use crate::worker::{Gate, Worker};
 use client::{Next, Reader};
 use decide::Plan;
+use forward::Job;
 use record::{Counted, Record, Turn};
 use reply::Reply;
 use sides::Downstream;
@@ -231,7 +233,8 @@ impl Client<'_> {
             }
             // In a box, so that idle connections do not hold its room.
             Ok(Plan::Forward { route, rewritten, trusted }) => {
-                Box::pin(self.forward(request, &route, &rewritten, trusted, &settings)).await
+                let job = Job { request, route: &route, rewritten: &rewritten, trusted, settings: &settings };
+                Box::pin(self.forward(job)).await
             }
         })
     }

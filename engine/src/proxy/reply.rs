@@ -20,8 +20,8 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    fn text(status: u16, body: &'static str) -> Self {
-        Self { status, location: None, body: Bytes::from_static(body.as_bytes()), kind: TEXT, nosniff: false }
+    fn text(status: u16, body: impl Into<Bytes>) -> Self {
+        Self { status, location: None, body: body.into(), kind: TEXT, nosniff: false }
     }
 
     /// What `GET /ping` gets.
@@ -45,9 +45,12 @@ impl Reply {
     /// What a client is told about a failure. `None` if there is nobody left to tell.
     pub(crate) fn failure(failure: &Failure) -> Option<Self> {
         let status = failure.status();
-        match status {
-            499 => None,
-            404 => Some(Self { nosniff: true, ..Self::text(status, "404 page not found\n") }),
+        match (status, failure) {
+            (499, _) => None,
+            (_, Failure::TooManyConnections(most)) => {
+                Some(Self::text(status, format!("max connections reached: {most}")))
+            }
+            (404, _) => Some(Self { nosniff: true, ..Self::text(status, "404 page not found\n") }),
             _ => Some(Self::text(status, write::reason(status))),
         }
     }

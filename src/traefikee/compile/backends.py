@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from traefikee.compile import checks, expressions
-from traefikee.compile import snapshot_middlewares as middle
+from traefikee.compile import snapshot_services as parts
 from traefikee.compile.problems import Problems
 from traefikee.config.addresses import is_host
 from traefikee.config.durations import milliseconds, parse_duration
@@ -72,8 +72,8 @@ def _load_balancer(given: LoadBalancer, problems: Problems) -> LoadBalancer:
     return given.model_copy(update={"method": method, "stickiness": stickiness})
 
 
-def _sticky(backend: str, stickiness: Stickiness) -> middle.Sticky:
-    return middle.Sticky.model_validate(
+def _sticky(backend: str, stickiness: Stickiness) -> parts.Sticky:
+    return parts.Sticky.model_validate(
         {
             "cookie_name": _NOT_IN_COOKIE_NAMES.sub("_", stickiness.cookie_name) or cookie_name(backend),
             "secure": stickiness.secure,
@@ -85,7 +85,7 @@ def _sticky(backend: str, stickiness: Stickiness) -> middle.Sticky:
 
 def _health_check(
     given: HealthCheck | None, default_interval: float, problems: Problems
-) -> tuple[middle.HealthCheck | None, HealthCheck | None]:
+) -> tuple[parts.HealthCheck | None, HealthCheck | None]:
     if given is None or not given.path:
         return None, given
     interval, effective = default_interval, given
@@ -104,7 +104,7 @@ def _health_check(
         problems.error("healthCheck.scheme", f'"{given.scheme}" is unknown; it has to be http or https')
     if problems.failed:
         return None, effective
-    return middle.HealthCheck.model_validate(
+    return parts.HealthCheck.model_validate(
         {
             "path": path,
             "scheme": scheme,
@@ -143,21 +143,21 @@ def _host(text: str) -> str:
     return text
 
 
-def _max_connections(backend: Backend, problems: Problems) -> middle.MaxConnections | None:
+def _max_connections(backend: Backend, problems: Problems) -> parts.MaxConnections | None:
     given = backend.max_conn
     if given is None or given.amount == 0:
         return None
     amount = problems.attempt("maxConn.amount", lambda: checks.not_negative(given.amount))
     source = problems.attempt("maxConn.extractorFunc", lambda: checks.client_source(given.extractor_func))
-    return None if amount is None or source is None else middle.MaxConnections(amount=amount, source=source)
+    return None if amount is None or source is None else parts.MaxConnections(amount=amount, source=source)
 
 
-def _circuit_breaker(backend: Backend, problems: Problems) -> middle.CircuitBreaker | None:
+def _circuit_breaker(backend: Backend, problems: Problems) -> parts.CircuitBreaker | None:
     given = backend.circuit_breaker
     if given is None:
         return None
     text = problems.attempt("circuitBreaker.expression", lambda: expressions.circuit_breaker(given.expression))
-    return None if text is None else middle.CircuitBreaker(expression=text)
+    return None if text is None else parts.CircuitBreaker(expression=text)
 
 
 _SIZES = {
@@ -168,7 +168,7 @@ _SIZES = {
 }
 
 
-def _buffering(backend: Backend, problems: Problems) -> middle.Buffering | None:
+def _buffering(backend: Backend, problems: Problems) -> parts.Buffering | None:
     given = backend.buffering
     if given is None:
         return None
@@ -180,4 +180,4 @@ def _buffering(backend: Backend, problems: Problems) -> middle.Buffering | None:
         values["retry_expression"] = problems.attempt(
             "buffering.retryExpression", lambda: expressions.retry(given.retry_expression)
         )
-    return None if problems.failed else middle.Buffering.model_validate(values)
+    return None if problems.failed else parts.Buffering.model_validate(values)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
-from traefikee.compile import snapshot_middlewares as middle
+from traefikee.compile import snapshot_services as parts
 from traefikee.config.addresses import is_host, is_ip_or_network
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -36,7 +36,7 @@ def header_value(value: str) -> str:
     return value
 
 
-def headers(pairs: Mapping[str, str]) -> middle.Pairs:
+def headers(pairs: Mapping[str, str]) -> parts.Pairs:
     """Return headers by name; names that differ in nothing but case are one, and the last one counts."""
     found: dict[str, tuple[str, str]] = {}
     for name in sorted(pairs):
@@ -48,18 +48,18 @@ def headers(pairs: Mapping[str, str]) -> middle.Pairs:
     return tuple(sorted(found.values()))
 
 
-def client_source(text: str) -> middle.ClientSource:
+def client_source(text: str) -> parts.ClientSource:
     """Return who counts as one client (``extractorFunc``)."""
     if text == "client.ip":
-        return middle.ClientIP()
+        return parts.ClientIP()
     if text == "request.host":
-        return middle.RequestHost()
+        return parts.RequestHost()
     allowed = "it has to be client.ip, request.host or request.header.<Name>"
     if not text.startswith(_HEADER):
         raise ValueError(f'"{text}" is unknown; {allowed}' if text else f"it is missing; {allowed}")
     if not _TOKEN.fullmatch(text[len(_HEADER) :]):
         raise ValueError(f'"{text}" names no header; {allowed}')
-    return middle.RequestHeader(name=text[len(_HEADER) :])
+    return parts.RequestHeader(name=text[len(_HEADER) :])
 
 
 def source_ranges(texts: Iterable[str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 from pydantic import Field
 
 from traefikee.compile import snapshot_middlewares as middle
+from traefikee.compile import snapshot_services as parts
 from traefikee.config.model import Model
 
 FORMAT = 1
@@ -77,7 +78,7 @@ class Settings(Model):
     ticket_keys: tuple[str, ...] = ()
     access_log: AccessLog | None = None
     metrics: Metrics | None = None
-    retry: middle.Retry | None = None
+    retry: parts.Retry | None = None
 
 
 class ForwardedHeaders(Model):
@@ -319,11 +320,11 @@ class Service(Model):
     id: str
     balancer: Literal["wrr", "drr"] = "wrr"
     servers: tuple[Server, ...] = ()
-    sticky: middle.Sticky | None = None
-    health_check: middle.HealthCheck | None = None
-    max_connections: middle.MaxConnections | None = None
-    circuit_breaker: middle.CircuitBreaker | None = None
-    buffering: middle.Buffering | None = None
+    sticky: parts.Sticky | None = None
+    health_check: parts.HealthCheck | None = None
+    max_connections: parts.MaxConnections | None = None
+    circuit_breaker: parts.CircuitBreaker | None = None
+    buffering: parts.Buffering | None = None
 
 
 class Certificate(Model):

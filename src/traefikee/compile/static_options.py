@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from traefikee.compile import snapshot_middlewares as middle
+from traefikee.compile import snapshot_services as parts
 from traefikee.compile.middlewares import entry_point_middlewares
 from traefikee.compile.problems import Problems
 from traefikee.config.errors import ConfigurationError, Problem
 from traefikee.config.static import EntryPoint, StaticConfiguration
 
 
-def retry_of(static: StaticConfiguration) -> middle.Retry | None:
+def retry_of(static: StaticConfiguration) -> parts.Retry | None:
     """Return how often a request is tried (``retry.attempts``)."""
     given: Any = getattr(static, "retry", None)
-    return None if given is None else middle.Retry(attempts=given.attempts)
+    return None if given is None else parts.Retry(attempts=given.attempts)
 
 
 def health_check_interval_of(static: StaticConfiguration) -> float:

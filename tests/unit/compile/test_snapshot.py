@@ -70,9 +70,9 @@ def test_the_document() -> None:
             "insecure_skip_verify": False,
             "root_ca_pem": "",
             "ticket_keys": [],
+            "retry": None,
             "access_log": None,
             "metrics": None,
-            "retry": None,
         },
         "entry_points": [
             {
