@@ -66,7 +66,7 @@ def source_ranges(texts: Iterable[str]) -> tuple[str, ...]:
     """Return addresses and networks."""
     found = tuple(texts)
     for text in found:
-        if not is_ip_or_network(text):
+        if not is_ip_or_network(text) or "%" in text:
             raise ValueError(f'"{text}" is neither an IP address nor a network such as 10.0.0.0/8')
     return found
 

@@ -146,6 +146,13 @@ def test_wrong_status_ranges(text: str) -> None:
         checks.status_ranges([text])
 
 
+@pytest.mark.parametrize("text", ["", "x", "10.0.0.300", "10.0.0.0/33", "10.0.0.0/255.0.0.0", "fe80::1%eth0", "::1/x"])
+def test_wrong_source_ranges(text: str) -> None:
+    assert checks.source_ranges(["10.1.2.3/8", "::1", "2001:db8::/32"]) == ("10.1.2.3/8", "::1", "2001:db8::/32")
+    with pytest.raises(ValueError, match="neither an IP address nor a network"):
+        checks.source_ranges(["::1", text])
+
+
 @pytest.mark.parametrize("text", ["", "client.IP", "request.header.", "request.header.a b", "ip", "request.header"])
 def test_wrong_sources(text: str) -> None:
     with pytest.raises(ValueError, match=r"it has to be client\.ip, request\.host or request\.header\.<Name>"):
