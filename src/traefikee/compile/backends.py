@@ -17,7 +17,7 @@ HEALTH_CHECK_TIMEOUT = 5.0
 """Seconds in which a server has to answer a health check, as in Traefik 1.7."""
 _STICKY_COOKIE = "_TRAEFIK_BACKEND"
 _NOT_IN_COOKIE_NAMES = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
-_GO_DURATION = re.compile(r"[0-9]+")
+_DIGITS = re.compile(r"[+]?[0-9]+")
 
 
 def service_options(
@@ -119,7 +119,7 @@ def _health_check(
 
 def _interval(text: str) -> float:
     """Return seconds; 1.7 takes Go's form alone, so that ``10`` means nothing."""
-    if _GO_DURATION.fullmatch(text):
+    if _DIGITS.fullmatch(text):
         raise ValueError(f'"{text}" has no unit; write for example {text}s')
     seconds = parse_duration(text)
     if seconds <= 0:

@@ -46,6 +46,10 @@ def frontend_middlewares(
         update["errors"] = {name: frontend.errors[name] for name in errors}
         found.append(middle.Errors(pages=tuple(errors.values())) if errors else None)
     found.append(_white_list(frontend, problems))
+    if frontend.white_list is not None and not frontend.white_list.source_range:
+        update["white_list"] = None
+        if not frontend.whitelist_source_range:
+            problems.warning("whiteList.sourceRange", "it is missing: everybody is let in")
     if frontend.redirect is not None:
         redirect, update["redirect"] = _redirect(frontend.redirect, entry_points, problems)
         found.append(redirect)
@@ -91,6 +95,8 @@ def entry_point_middlewares(
     if compress:
         found.append(middle.Compress())
     if white_list is not None:
+        if not white_list.source_range:
+            problems.error("whiteList.sourceRange", "it is missing: everybody would be let in")
         found.append(_white_list_of(white_list.source_range, white_list.use_x_forwarded_for, problems))
     return tuple(one for one in found if one is not None)
 

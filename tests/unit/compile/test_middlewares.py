@@ -34,7 +34,9 @@ def chain(**options: Any) -> tuple[tuple[middle.Middleware, ...], list[str]]:
 
 def test_none() -> None:
     assert chain() == ((), [])
-    assert chain(headers={}, whiteList={}, ratelimit={"extractorFunc": "client.ip"}) == ((), [])
+    assert chain(headers={}, ratelimit={"extractorFunc": "client.ip"}) == ((), [])
+    assert chain(whiteList={}) == ((), ["whiteList.sourceRange: it is missing: everybody is let in"])
+    assert chain(whiteList={}, whitelistSourceRange=["::1"]) == ((middle.WhiteList(source_ranges=("::1",)),), [])
 
 
 def test_the_order_is_that_of_traefik() -> None:
@@ -201,6 +203,12 @@ def test_an_entry_point_cannot_redirect_to_itself() -> None:
     problems = Problems("static")
     entry_point_middlewares("http", ENTRY_POINTS, problems, redirect=Redirect(entry_point="http"))
     assert [one.message for one in problems.found] == ['redirect.entryPoint: "http" is the entry point itself']
+
+
+def test_an_entry_points_white_list_without_an_address_is_none() -> None:
+    problems = Problems("static")
+    entry_point_middlewares("http", ENTRY_POINTS, problems, white_list=WhiteList())
+    assert problems.failed
 
 
 def test_names_of_cookies() -> None:

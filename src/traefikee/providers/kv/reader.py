@@ -227,8 +227,9 @@ class Reader:
             if redirect.get("permanent"):
                 self._warning("redirect", "has neither entrypoint nor regex: nothing is redirected")
             del values["redirect"]
-        if not any(values.get("headers", {}).values()):
-            values.pop("headers", None)
+        for name in ("headers", "white_list"):
+            if not any(values.get(name, {}).values()):
+                values.pop(name, None)
         for route in values.get("routes", {}).values():
             route.setdefault("rule", "")
         return Frontend.model_validate(values)
