@@ -6,6 +6,8 @@ from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field
 
+from traefikee.compile import snapshot_middlewares as middle
+from traefikee.compile import snapshot_services as parts
 from traefikee.config.model import Model
 
 FORMAT = 1
@@ -50,12 +52,6 @@ class Metrics(Model):
     buckets: tuple[float, ...]
 
 
-class Retry(Model):
-    """How often a request is tried, the first time included; 0: as often as its service has servers."""
-
-    attempts: int = 0
-
-
 class Settings(Model):
     """What holds for the whole engine. Timeouts are milliseconds, 0 means none.
 
@@ -80,9 +76,9 @@ class Settings(Model):
     insecure_skip_verify: bool = False
     root_ca_pem: str = ""
     ticket_keys: tuple[str, ...] = ()
-    retry: Retry | None = None
     access_log: AccessLog | None = None
     metrics: Metrics | None = None
+    retry: parts.Retry | None = None
 
 
 class ForwardedHeaders(Model):
@@ -129,7 +125,7 @@ class Limits(Model):
 
 class EntryPoint(Model):
     """A listener. ``address`` is in Go's listen syntax; with ``ping`` the engine answers ``/ping`` itself, with
-    ``metrics`` it answers ``/metrics``.
+    ``metrics`` it answers ``/metrics``. ``middlewares``: outermost first.
     """
 
     name: str
@@ -140,6 +136,7 @@ class EntryPoint(Model):
     ping: bool = False
     metrics: bool = False
     tls: TLS | None = None
+    middlewares: tuple[middle.Middleware, ...] = ()
 
 
 class ExactText(Model):
@@ -291,7 +288,10 @@ Modifier: TypeAlias = Annotated[
 
 
 class Route(Model):
-    """Requests that go to one service. Routes stand in the order in which they are tried."""
+    """Requests that go to one service. Routes stand in the order in which they are tried.
+
+    ``middlewares``: outermost first. Routes of the same ``chain`` share what these have to remember.
+    """
 
     id: str
     entry_points: tuple[str, ...]
@@ -302,6 +302,8 @@ class Route(Model):
     pass_host_header: bool = True
     client_roles: tuple[str, ...] = ()
     forward_client_identity: bool = False
+    middlewares: tuple[middle.Middleware, ...] = ()
+    chain: str = ""
 
 
 class Server(Model):
@@ -312,83 +314,17 @@ class Server(Model):
     weight: int = 1
 
 
-class ClientIpSource(Model):
-    """Clients are told apart by the peer's address."""
-
-    type: Literal["client_ip"] = "client_ip"
-
-
-class RequestHostSource(Model):
-    """Clients are told apart by the request's host."""
-
-    type: Literal["request_host"] = "request_host"
-
-
-class RequestHeaderSource(Model):
-    """Clients are told apart by a header."""
-
-    type: Literal["request_header"] = "request_header"
-    name: str
-
-
-Source: TypeAlias = Annotated[ClientIpSource | RequestHostSource | RequestHeaderSource, Field(discriminator="type")]
-
-
-class Sticky(Model):
-    """A cookie that keeps clients with a server."""
-
-    cookie_name: str
-    secure: bool = False
-    http_only: bool = False
-    same_site: Literal["", "none", "lax", "strict"] = ""
-
-
-class HealthCheck(Model):
-    """What servers are asked; an empty scheme or host, and port 0, are the server's own. Times are milliseconds."""
-
-    path: str
-    scheme: Literal["", "http", "https"] = ""
-    port: int = 0
-    host: str = ""
-    interval_ms: int = 30_000
-    timeout_ms: int = 5_000
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-class MaxConnections(Model):
-    """How many requests of one client may be under way."""
-
-    amount: int
-    source: Source
-
-
-class CircuitBreaker(Model):
-    """When the service is left alone for a while."""
-
-    expression: str
-
-
-class Buffering(Model):
-    """Bodies are read whole before they are passed on; bytes. 0 at most: any number; 0 in memory: 1 MiB."""
-
-    max_request_body_bytes: int = 0
-    mem_request_body_bytes: int = 0
-    max_response_body_bytes: int = 0
-    mem_response_body_bytes: int = 0
-    retry_expression: str = ""
-
-
 class Service(Model):
-    """A group of servers."""
+    """A group of servers, and how requests are spread over them."""
 
     id: str
     balancer: Literal["wrr", "drr"] = "wrr"
     servers: tuple[Server, ...] = ()
-    sticky: Sticky | None = None
-    health_check: HealthCheck | None = None
-    max_connections: MaxConnections | None = None
-    circuit_breaker: CircuitBreaker | None = None
-    buffering: Buffering | None = None
+    sticky: parts.Sticky | None = None
+    health_check: parts.HealthCheck | None = None
+    max_connections: parts.MaxConnections | None = None
+    circuit_breaker: parts.CircuitBreaker | None = None
+    buffering: parts.Buffering | None = None
 
 
 class Certificate(Model):

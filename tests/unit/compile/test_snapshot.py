@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -83,6 +84,7 @@ def test_the_document() -> None:
                 "ping": False,
                 "metrics": False,
                 "tls": None,
+                "middlewares": [],
             },
             {
                 "name": "https",
@@ -100,6 +102,7 @@ def test_the_document() -> None:
                     "sni_strict": False,
                     "client_ca": {"pem": "-----", "optional": True},
                 },
+                "middlewares": [],
             },
         ],
         "routes": [
@@ -125,6 +128,8 @@ def test_the_document() -> None:
                 "pass_host_header": True,
                 "client_roles": [],
                 "forward_client_identity": False,
+                "middlewares": [],
+                "chain": "",
             }
         ],
         "services": [
@@ -156,3 +161,9 @@ def test_unknown_fields_are_refused_without_repeating_the_document() -> None:
         Snapshot.from_json(json.dumps(document))
     assert "geheim" not in str(caught.value)
     assert "geheim" not in repr(WHOLE)
+
+
+def test_the_documented_example_is_one_with_every_field() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "internals" / "snapshot.md").read_text()
+    document = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    assert json.loads(Snapshot.from_json(json.dumps(document)).to_json()) == document
