@@ -85,8 +85,13 @@ cargo-test: setup #? the engine's own tests
 	$(CARGO) test $(MANIFEST)
 
 .PHONY: pytest
-pytest: build #? the Python tests (ARGS='-k word -x' passes arguments on)
+pytest: build $(BIN)/h2spec #? the Python tests (ARGS='-k word -x' passes arguments on)
 	$(BIN)/python -m pytest $(ARGS)
+
+# The conformance suite of HTTP/2, at the versions that its go.mod and go.sum name.
+$(BIN)/h2spec: tests/engine/h2spec/go.mod tests/engine/h2spec/go.sum $(VENV)/.dependencies
+	cd tests/engine/h2spec && go build -o '$(CURDIR)/$@' github.com/summerwind/h2spec/cmd/h2spec
+	@touch $@
 
 .PHONY: lint
 lint: setup #? formatting, lints and types of both languages; never writes

@@ -42,8 +42,11 @@ impl Reply {
         Self { location: Some(location), ..Self::text(301, "") }
     }
 
-    /// What a client is told about a failure. `None` if there is nobody left to tell.
+    /// What a client is told about a failure. `None` if there is nobody left to tell, or nobody who would understand.
     pub(crate) fn failure(failure: &Failure) -> Option<Self> {
+        if matches!(failure, Failure::Foreign) {
+            return None;
+        }
         let status = failure.status();
         match status {
             499 => None,
