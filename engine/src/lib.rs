@@ -1,12 +1,14 @@
 //! The traffic engine of traefikee: every byte of traffic passes through it, and a control socket tells it how.
 //!
-//! The command is the product; this library is the same thing for benchmarks and fuzz targets.
+//! The command is the product; the library is there for it, and for the fuzz targets (feature `fuzzing`).
 
 mod access_log;
 mod balance;
 mod cli;
 mod control;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod http;
 mod http2;
 mod io;
@@ -16,7 +18,7 @@ mod log;
 mod metrics;
 mod pool;
 mod proxy;
-pub mod proxy_protocol;
+mod proxy_protocol;
 mod route;
 mod snapshot;
 mod state;
