@@ -50,7 +50,17 @@ def test_every_case_passes(address: str, tmp_path: Path, port: str) -> None:
     assert tool.exists(), "no h2spec; next step: make .venv/bin/h2spec"
     report = tmp_path / "report.xml"
     encryption = ["--tls", "--insecure"] if port == "8443" else []
-    command = [tool, "--host", address, "--port", port, "--strict", "--timeout", f"{2 * SLOWNESS:.0f}", *encryption]
+    command: list[str | Path] = [
+        tool,
+        "--host",
+        address,
+        "--port",
+        port,
+        "--strict",
+        "--timeout",
+        f"{2 * SLOWNESS:.0f}",
+        *encryption,
+    ]
     done = subprocess.run(
         [*command, "--junit-report", report], capture_output=True, text=True, timeout=240 * SLOWNESS, check=False
     )

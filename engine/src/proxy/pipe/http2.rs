@@ -100,7 +100,8 @@ impl Pipe {
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
-            if self.source.is_empty() {
+            // After a body of a told length there may still be trailers.
+            if self.source.is_empty() && self.body == 0 {
                 self.ended = true;
                 continue;
             }
