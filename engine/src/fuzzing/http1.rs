@@ -80,12 +80,15 @@ fn answer(answer: &Answer, method: &str) {
     relay::connected(answer, &mut text);
 }
 
+/// What follows a body, and its trailers.
+type Rest = (Vec<u8>, Vec<u8>);
+
 /// What came out of a body.
 #[derive(Debug, PartialEq, Eq)]
 struct Body {
     data: Vec<u8>,
-    /// What follows it, and its trailers; `None` if it does not end.
-    end: Result<Option<(Vec<u8>, Vec<u8>)>, Malformed>,
+    /// `None` if it does not end.
+    end: Result<Option<Rest>, Malformed>,
 }
 
 /// A chunked body: fed in pieces it is the same as at once, it is what a plain reading of the grammar finds, and what is
