@@ -95,7 +95,7 @@ fn raise_file_limit() -> u64 {
 
 fn run(options: &Options) -> std::io::Result<ExitCode> {
     let log = log::start(options.json_log)?;
-    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "internal error")));
+    log::panics();
     let descriptors = Descriptors::new(raise_file_limit());
     let predecessor = options.take_over.as_deref().map(control::Predecessor::ask).transpose().map_err(|error| {
         let path = options.take_over.as_deref().unwrap_or(&options.control);

@@ -1,6 +1,7 @@
 //! Which route a request takes.
 
-use std::collections::{BTreeMap, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use regex::Regex;
@@ -32,7 +33,7 @@ pub fn routes(data: &[u8]) {
     let requests: Vec<Request> = asked.into_iter().take(MOST).filter_map(request).collect();
     let mut before: Option<Built> = None;
     for lines in told.split(|line| *line == "=").take(3) {
-        let document = document(lines).to_string();
+        let document = document(lines);
         let known = before.as_ref().map(|built| &built.sources.snapshot);
         let Ok(snapshot) = whole(document.as_bytes(), known) else { return };
         let Some(made) = built(snapshot, before.as_ref()) else { return };
@@ -70,28 +71,46 @@ fn request(line: &str) -> Option<Request> {
     Request::parse(Bytes::from(head)).ok()
 }
 
-fn document(lines: &[&str]) -> Value {
+/// The document with these routes, put together from texts: values take several times as long.
+fn document(lines: &[&str]) -> String {
     let mut ids = HashSet::new();
-    let routes: Vec<Value> = lines.iter().filter_map(|line| route(line, &mut ids)).take(MOST).collect();
-    let mut document: Value = serde_json::from_str(BASE).unwrap_or_default();
-    let mut base = document["routes"][0].clone();
-    document["routes"] = routes
-        .into_iter()
-        .map(|route| {
-            for (name, value) in route.as_object().into_iter().flatten() {
-                base[name] = value.clone();
-            }
-            base.clone()
-        })
-        .collect();
-    document
+    FRAME.with(|frame| {
+        let routes: Vec<String> =
+            lines.iter().filter_map(|line| route(line, &mut ids, &frame.route)).take(MOST).collect();
+        format!("{}{}{}", frame.before, routes.join(","), frame.after)
+    })
 }
 
-fn route<'a>(line: &'a str, ids: &mut HashSet<&'a str>) -> Option<Value> {
+fn route<'a>(line: &'a str, ids: &mut HashSet<&'a str>, rest: &str) -> Option<String> {
     let mut words = line.split_whitespace();
     let id = words.next().filter(|id| ids.insert(*id))?;
     let priority: i64 = words.next().and_then(|word| word.parse().ok()).unwrap_or_default();
-    Some(json!({"id": id, "priority": priority, "matchers": words.filter_map(matcher).collect::<Vec<_>>()}))
+    let matchers: Vec<Value> = words.filter_map(matcher).collect();
+    Some(format!(r#"{{"id":{},"priority":{priority},"matchers":{},{rest}"#, Value::from(id), Value::from(matchers)))
+}
+
+/// The base in pieces.
+struct Frame {
+    before: String,
+    /// What a route has beside its id, priority and matchers.
+    route: String,
+    after: String,
+}
+
+thread_local! {
+    static FRAME: Frame = frame();
+}
+
+fn frame() -> Frame {
+    let mut document: Value = serde_json::from_str(BASE).unwrap_or_default();
+    let mut route = document["routes"][0].take();
+    if let Some(route) = route.as_object_mut() {
+        route.retain(|name, _| !["id", "priority", "matchers"].contains(&name.as_str()));
+    }
+    document["routes"] = json!(["here"]);
+    let (text, route) = (document.to_string(), route.to_string());
+    let (before, after) = text.split_once(r#""here""#).unwrap_or_default();
+    Frame { before: before.to_owned(), route: route[1..].to_owned(), after: after.to_owned() }
 }
 
 fn matcher(word: &str) -> Option<Value> {
@@ -134,8 +153,8 @@ impl<'a> Linear<'a> {
         routes.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.id.as_bytes().cmp(b.id.as_bytes())));
         let mut expressions = BTreeMap::new();
         for text in routes.iter().flat_map(|route| &route.matchers).flat_map(texts) {
-            // What is no expression was refused, or is a plain text.
-            if let Ok(regex) = Regex::new(text) {
+            // What is no expression was refused.
+            if let Some(regex) = expression(text) {
                 expressions.insert(text, regex);
             }
         }
@@ -195,7 +214,25 @@ impl<'a> Linear<'a> {
     }
 }
 
-/// The texts of a matcher that may be expressions.
+/// An expression, which takes long to make and comes again.
+fn expression(text: &str) -> Option<Regex> {
+    thread_local! {
+        static KNOWN: RefCell<HashMap<String, Regex>> = RefCell::default();
+    }
+    KNOWN.with_borrow_mut(|known| {
+        if let Some(regex) = known.get(text) {
+            return Some(regex.clone());
+        }
+        if known.len() > 1000 {
+            known.clear();
+        }
+        let regex = Regex::new(text).ok()?;
+        known.insert(text.to_owned(), regex.clone());
+        Some(regex)
+    })
+}
+
+/// The expressions of a matcher.
 fn texts(matcher: &Matcher) -> Vec<&str> {
     fn expression(pattern: &TextPattern) -> Option<&str> {
         match pattern {
