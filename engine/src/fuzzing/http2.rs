@@ -19,14 +19,22 @@ const FRAME: usize = 16_384;
 
 /// Any frames after the preface and the settings.
 pub fn frames(data: &[u8]) {
-    let mut input = PREFACE.to_vec();
-    frame(&mut input, 4, 0, 0, b"");
-    input.extend_from_slice(data);
-    serve(input);
+    serve(of_frames(data));
 }
 
 /// One head: a line for each field, `name: value`, pseudo-header fields too. Without a body if the first line is `!`.
 pub fn head(data: &[u8]) {
+    serve(of_head(data));
+}
+
+fn of_frames(data: &[u8]) -> Vec<u8> {
+    let mut input = PREFACE.to_vec();
+    frame(&mut input, 4, 0, 0, b"");
+    input.extend_from_slice(data);
+    input
+}
+
+fn of_head(data: &[u8]) -> Vec<u8> {
     let mut lines: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
     let is_complete = lines.first() == Some(&&b"!"[..]);
     if is_complete {
@@ -53,7 +61,7 @@ pub fn head(data: &[u8]) {
     while let Some(piece) = pieces.next() {
         frame(&mut input, 9, end(pieces.peek().is_none()), 1, piece);
     }
-    serve(input);
+    input
 }
 
 /// A string as it is (RFC 7541 section 5.2).
@@ -80,8 +88,8 @@ fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// Serves a connection, set up as the engine does it, until everything is read.
-fn serve(input: Vec<u8>) {
+/// Serves a connection, set up as the engine does it, until everything is read. Returns how many requests were let in.
+fn serve(input: Vec<u8>) -> usize {
     let mut cx = Context::from_waker(Waker::noop());
     let handshake = Builder::new()
         .initial_window_size(STREAM_WINDOW)
@@ -91,13 +99,15 @@ fn serve(input: Vec<u8>) {
         .max_send_buffer_size(SEND_BUFFER)
         .enable_connect_protocol()
         .handshake::<_, Bytes>(Wire(Bytes::from(input)));
-    let Poll::Ready(Ok(mut connection)) = std::pin::pin!(handshake).poll(&mut cx) else { return };
+    let Poll::Ready(Ok(mut connection)) = std::pin::pin!(handshake).poll(&mut cx) else { return 0 };
     let mut open = Vec::new();
+    let mut let_in = 0;
     while let Poll::Ready(Some(Ok((request, respond)))) = connection.poll_accept(&mut cx) {
         let (parts, body) = request.into_parts();
         if let Ok(request) = entry::request(&parts, body.is_end_stream()) {
             accepted(&request);
             assert!(!request.host().is_empty());
+            let_in += 1;
         }
         open.push((body, respond));
     }
@@ -112,13 +122,18 @@ fn serve(input: Vec<u8>) {
             assert_eq!(again, Ok(entry::filtered(trailers)));
         }
     }
+    let_in
 }
 
-/// A client that has sent everything and is gone; what it is sent is dropped.
+/// A client that has sent everything and waits; what it is sent is dropped.
 struct Wire(Bytes);
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // Of a connection that has ended the crate hands out no request.
+        if self.0.is_empty() {
+            return Poll::Pending;
+        }
         let length = buffer.remaining().min(self.0.len());
         buffer.put_slice(&self.0.split_to(length));
         Poll::Ready(Ok(()))
@@ -136,5 +151,23 @@ impl AsyncWrite for Wire {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is never let in is not checked.
+    #[test]
+    fn requests_get_through() {
+        let seed = |name: &str| std::fs::read(format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        for name in ["get", "post", "websocket", "options"] {
+            assert_eq!(serve(of_head(&seed(&format!("http2_head/{name}")))), 1, "{name}");
+        }
+        assert_eq!(serve(of_head(&seed("http2_head/refused"))), 0);
+        for name in ["get", "post-with-trailers", "continuation"] {
+            assert_eq!(serve(of_frames(&seed(&format!("http2_frames/{name}")))), 1, "{name}");
+        }
     }
 }

@@ -22,6 +22,10 @@ pub fn header(data: &[u8]) {
     }
     let Some((seen, Ok(Parsed::Header { length, source }))) = decided else { return };
     assert_eq!(length, seen);
+    if data.starts_with(b"PROXY ") {
+        assert!(data[..length].ends_with(b"\r\n") && length <= 107, "another end of a line");
+        assert!(source.is_none() || data[..length].split(|byte| *byte == b' ').count() == 6);
+    }
     let Some(source) = source else { return };
     let family = if source.is_ipv4() { "TCP4" } else { "TCP6" };
     let address = source.ip();

@@ -115,3 +115,18 @@ pub(super) fn base_route() -> Arc<Route> {
         other => panic!("the base routes everything: {other:?}"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What has problems is not compared.
+    #[test]
+    fn a_change_gets_through() {
+        let both = include_bytes!("../../fuzz/seeds/snapshot/change").splitn(2, |byte| *byte == 0).collect::<Vec<_>>();
+        let first = built(whole(both[0], None).unwrap(), None).unwrap();
+        let second = changed(both[1], Some(&first.sources.snapshot)).unwrap();
+        let second = build_on(second, Some(&first)).map_err(|problems| format!("{problems:?}")).unwrap();
+        assert_eq!((second.revision, second.services[0].servers.len()), (2, 3));
+    }
+}
