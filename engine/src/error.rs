@@ -55,6 +55,24 @@ pub(crate) enum Failure {
     /// The service has no servers.
     #[error("the service has no server")]
     NoServer,
+    /// All servers of the service have failed their health checks.
+    #[error("no server of the service is healthy")]
+    NoHealthyServer,
+    /// The service's circuit breaker lets nobody through.
+    #[error("the circuit breaker is open")]
+    BreakerOpen,
+    /// The client has too many requests under way; this is how many it may have.
+    #[error("the client has {0} requests under way, the most that it may have")]
+    TooManyConnections(u32),
+    /// The request's body is longer than it may be.
+    #[error("the request's body is too long")]
+    BodyTooLong,
+    /// The answer's body is longer than it may be.
+    #[error("the answer's body is too long")]
+    AnswerTooLong,
+    /// A body cannot be kept.
+    #[error("cannot keep a body in a temporary file: {0}")]
+    Spool(#[source] io::Error),
     /// All servers have the weight 0.
     #[error("no server of the service has a weight")]
     NoWeight,
@@ -123,11 +141,14 @@ causes! {
     AnswerMalformed "answer_malformed"
     AnswerCut "answer_cut"
     AnswerTimeout "answer_timeout"
+    AnswerTooLong "answer_too_long"
     AuthRefused "auth_refused"
     AuthServer "auth_server"
     BadHost "bad_host"
     BodyStalled "body_stalled"
     BodyTimeout "body_timeout"
+    BodyTooLong "body_too_long"
+    BreakerOpen "breaker_open"
     ClientGone "client_gone"
     ClientStalled "client_stalled"
     ClientTimeout "client_timeout"
@@ -140,6 +161,7 @@ causes! {
     Files "files"
     HeadTimeout "head_timeout"
     HeadTooLarge "head_too_large"
+    NoHealthyServer "no_healthy_server"
     NoRole "no_role"
     NoRoute "no_route"
     NoServer "no_server"
@@ -153,7 +175,9 @@ causes! {
     ServerRefused "server_refused"
     ServerStalled "server_stalled"
     ServerTimeout "server_timeout"
+    Spool "spool"
     TargetTooLong "target_too_long"
+    TooManyConnections "too_many_connections"
     Unauthorized "unauthorized"
     VersionUnknown "version_unknown"
 }
@@ -205,8 +229,10 @@ impl Failure {
             Self::RateLimit => 429,
             Self::Role | Self::WhiteList => 403,
             Self::NoRoute => 404,
-            Self::NoServer => 503,
-            Self::NoWeight | Self::BadHost | Self::AuthServer(_) => 500,
+            Self::NoServer | Self::NoHealthyServer | Self::BreakerOpen => 503,
+            Self::TooManyConnections(_) => 429,
+            Self::BodyTooLong => 413,
+            Self::NoWeight | Self::AnswerTooLong | Self::Spool(_) | Self::BadHost | Self::AuthServer(_) => 500,
             Self::AuthRefused(status) => *status,
             Self::ConnectTimeout | Self::ServerTimeout | Self::AnswerTimeout | Self::ServerStalled => 504,
             Self::Connect(_)
@@ -227,6 +253,8 @@ impl Failure {
             | Self::BodyStalled
             | Self::ClientTimeout
             | Self::ClientStalled
+            | Self::TooManyConnections(_)
+            | Self::BodyTooLong
             | Self::Role
             | Self::WhiteList
             | Self::Unauthorized
@@ -235,15 +263,18 @@ impl Failure {
             | Self::AuthRefused(_) => Kind::Client,
             Self::AuthServer(failure) => failure.kind(),
             Self::NoRoute => Kind::NoRoute,
-            Self::NoServer | Self::NoWeight => Kind::NoServer,
+            Self::NoServer | Self::NoHealthyServer | Self::BreakerOpen | Self::NoWeight => Kind::NoServer,
+            Self::Spool(_) => Kind::Internal,
             Self::Connect(error) if connect_cause(error) == Cause::Files => Kind::Internal,
             Self::Connect(_) => Kind::ServerConnect,
             Self::ConnectTimeout | Self::ServerTimeout | Self::AnswerTimeout | Self::ServerStalled => {
                 Kind::ServerTimeout
             }
-            Self::ServerClosed(_) | Self::ServerRefused | Self::ServerMalformed(_) | Self::ServerCut(_) => {
-                Kind::ServerProtocol
-            }
+            Self::ServerClosed(_)
+            | Self::ServerRefused
+            | Self::ServerMalformed(_)
+            | Self::ServerCut(_)
+            | Self::AnswerTooLong => Kind::ServerProtocol,
         }
     }
 
@@ -270,6 +301,12 @@ impl Failure {
             Self::RateLimit => Cause::RateLimited,
             Self::NoRoute => Cause::NoRoute,
             Self::NoServer => Cause::NoServer,
+            Self::NoHealthyServer => Cause::NoHealthyServer,
+            Self::BreakerOpen => Cause::BreakerOpen,
+            Self::TooManyConnections(_) => Cause::TooManyConnections,
+            Self::BodyTooLong => Cause::BodyTooLong,
+            Self::AnswerTooLong => Cause::AnswerTooLong,
+            Self::Spool(_) => Cause::Spool,
             Self::NoWeight => Cause::NoWeight,
             Self::Connect(error) => connect_cause(error),
             Self::ConnectTimeout => Cause::ConnectTimeout,

@@ -10,6 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
+use crate::service::buffering::Spool;
+
 /// A bidirectional stream of bytes.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -19,6 +21,8 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
     /// A unix socket.
     Unix(UnixStream),
+    /// A body that is kept: what is written comes back.
+    Spool(Box<Spool>),
 }
 
 impl Stream {
@@ -26,7 +30,15 @@ impl Stream {
     pub(crate) fn speaks_http2(&self) -> bool {
         match self {
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
-            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tcp(_) | Self::Unix(_) | Self::Spool(_) => false,
+        }
+    }
+
+    /// How much there is, if it is a body that was kept.
+    pub(crate) fn spooled(&self) -> Option<u64> {
+        match self {
+            Self::Spool(spool) => Some(spool.len()),
+            _ => None,
         }
     }
 
@@ -41,6 +53,7 @@ impl Stream {
             Self::Tcp(stream) => of(stream.ready(Interest::READABLE)),
             Self::Tls(stream) => of(stream.get_ref().0.ready(Interest::READABLE)),
             Self::Unix(stream) => of(stream.ready(Interest::READABLE)),
+            Self::Spool(_) => false,
         }
     }
 }
@@ -51,6 +64,10 @@ impl AsyncRead for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Spool(spool) => {
+                let read = spool.read(buf.initialize_unfilled());
+                Poll::Ready(read.map(|length| buf.advance(length)))
+            }
         }
     }
 }
@@ -61,12 +78,13 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Spool(spool) => Poll::Ready(spool.append(buf).map(|()| buf.len())),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tcp(_) | Self::Unix(_) | Self::Spool(_) => Poll::Ready(Ok(())),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
         }
     }
@@ -76,6 +94,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Spool(_) => Poll::Ready(Ok(())),
         }
     }
 }
@@ -221,6 +240,7 @@ impl Conn {
             // What waits in the socket may be a session ticket, which is no reason to close.
             Stream::Tls(_) => return self.is_quiet(),
             Stream::Unix(stream) => recv(stream, &mut byte, flags),
+            Stream::Spool(_) => return false,
         };
         result.is_err_and(|error| error == rustix::io::Errno::AGAIN) && self.is_quiet()
     }
@@ -262,6 +282,10 @@ impl AsyncWrite for Conn {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, parts),
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Stream::Spool(spool) => {
+                let appended = parts.iter().try_for_each(|part| spool.append(part));
+                Poll::Ready(appended.map(|()| parts.iter().map(|part| part.len()).sum()))
+            }
         }
     }
 

@@ -19,6 +19,7 @@ mod pool;
 mod proxy;
 pub mod proxy_protocol;
 mod route;
+mod service;
 mod snapshot;
 mod state;
 mod stats;

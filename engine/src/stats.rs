@@ -208,7 +208,9 @@ pub(crate) fn report<'a>(
     let services: Map<String, Value> = services
         .map(|service| {
             let (requests, failures) = (service.stats.total(|it| &it.requests), service.stats.total(|it| &it.failures));
-            (service.id.clone(), json!({"requests": requests, "failures": failures}))
+            let down = service.servers.iter().enumerate().filter(|(index, _)| !service.is_up(*index));
+            let down: Vec<&str> = down.map(|(_, server)| server.url.as_str()).collect();
+            (service.id.clone(), json!({"requests": requests, "failures": failures, "down": down}))
         })
         .collect();
     json!({

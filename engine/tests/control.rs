@@ -298,7 +298,7 @@ fn counters_of_everything() {
     assert_eq!(counters["requests"]["open"], 0);
     assert!(counters["requests"]["duration_seconds_total"].as_f64().unwrap() > 0.0);
     assert_eq!(counters["failures"].as_object().unwrap().len(), 7);
-    assert_eq!(counters["services"], json!({"all": {"requests": 2, "failures": 0}}));
+    assert_eq!(counters["services"], json!({"all": {"requests": 2, "failures": 0, "down": []}}));
 }
 
 #[test]

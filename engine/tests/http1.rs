@@ -386,7 +386,7 @@ fn unreachable_servers() {
     let mut client = engine.connect();
     let answer = client.get("/");
     assert_eq!((answer.status(), answer.text()), (502, "Bad Gateway"));
-    let count = json!({"requests": 1, "failures": 1});
+    let count = json!({"requests": 1, "failures": 1, "down": []});
     eventually("the count", || (engine.get("/counters")["services"]["all"] == count).then_some(()));
     // Another server of the service takes over.
     snapshot["services"] = json!([service("all", &[dead, origin.url.clone()])]);

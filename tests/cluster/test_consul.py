@@ -155,23 +155,28 @@ def test_a_bad_frontend_is_named_and_disturbs_no_other(
 
 
 @pytest.mark.parametrize(
-    "key",
+    ("key", "value"),
     [
-        "auth/basic/users/0",
-        "whitelist/sourcerange",
-        "ratelimit/rateset/r/average",
-        "redirect/regex",
-        "errors/e/backend",
-        "passtlscert",
-        "headers/allowedhosts",
+        ("auth/basic/users/0", "u"),
+        ("auth/basic/usersfile", "/no/such/file"),
+        ("auth/basik/users", "u:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="),
+        ("whitelist/sourcerange", "10.0.0.300"),
+        ("ratelimit/extractorfunc", "client"),
+        ("redirect/regex", "1"),
+        ("passtlscert", "true"),
+        ("headers/stsseconds", "-1"),
     ],
 )
-def test_an_option_that_is_not_supported_leaves_the_frontend_out(
-    cluster: Cluster, store: Consul, data: Node, prefix: str, deploy: Callable[[], str], origin: Origin, key: str
+def test_an_option_that_cannot_be_meant_leaves_the_frontend_out(
+    cluster: Cluster,
+    store: Consul,
+    data: Node,
+    prefix: str,
+    deploy: Callable[[], str],
+    origin: Origin,
+    key: str,
+    value: str,
 ) -> None:
-    value = {"passtlscert": "true", "auth/basic/users/0": "u:$apr1$x", "whitelist/sourcerange": "10.0.0.0/8"}.get(
-        key, "1"
-    )
     put(store, prefix, routes("open", "Host:open.example", origin.url))
     put(store, prefix, routes("guarded", "Host:guarded.example", origin.url))
     put(store, prefix, {f"frontends/guarded/{key}": value})

@@ -73,4 +73,4 @@ def test_counters(engine: EngineProcess, address: str, origin: Origin) -> None:
     assert requests["duration_seconds_total"] > 0
     assert counters["failures"]["no_route"] == 1
     assert counters["failures"]["no_server"] == 1
-    assert counters["services"]["origin"] == {"requests": 3, "failures": 0}
+    assert counters["services"]["origin"] == {"requests": 3, "failures": 0, "down": []}

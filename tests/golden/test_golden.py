@@ -1,4 +1,4 @@
-"""Walks the folder: one YAML file a case, with a command line and key-value pairs, and what has to come of them.
+"""Walks the folder: one YAML file a case, with a command line, key-value pairs or a file, and what comes of them.
 
 ``UPDATE_GOLDEN=1`` rewrites what is expected; read the difference before keeping it. Files that a case names are in
 ``files/``; in the expected text certificates and keys stand as ``<a.example.crt>``.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,20 @@ import yaml
 from traefikee.compile.compiler import compile_snapshot
 from traefikee.compile.snapshot import Snapshot
 from traefikee.config.certificates import CertificatePair
-from traefikee.config.dynamic import to_api
+from traefikee.config.dynamic_api import to_api
 from traefikee.config.errors import ConfigurationError
 from traefikee.config.model import Model
 from traefikee.config.options import build_static
 from traefikee.config.runtime import ObjectError
-from traefikee.providers.kv import decode, load_certificates
+from traefikee.providers.files import load_files
+from traefikee.providers.kv import decode
+from traefikee.providers.mapping import dynamic_from_mapping
 
 FOLDER = Path(__file__).parent
 FILES = FOLDER / "files"
 CASES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 MARK = "expect:\n"
-INPUTS = {"deploy", "pairs", "prefix", "rejected", "api", "expect"}
+INPUTS = {"deploy", "pairs", "prefix", "toml", "rejected", "api", "expect"}
 
 
 def read_file(name: str) -> bytes:
@@ -61,13 +64,17 @@ def readable(value: Any) -> Any:
 
 
 def brief(snapshot: Snapshot) -> dict[str, Any]:
-    """The document without what has its usual value; a new field thus changes only the cases that use it."""
+    """The document without what has its usual value; a new field thus changes only the cases that use it.
+
+    The names of chains, which are digests, are left out.
+    """
 
     def unusual(value: Any) -> Any:
         if isinstance(value, Model):
             fields = type(value).model_fields
             shown = {name: getattr(value, name) for name in fields}
-            return {name: unusual(it) for name, it in shown.items() if name == "type" or it != fields[name].default}
+            kept = {name for name in shown if name == "type" or shown[name] != fields[name].default} - {"chain"}
+            return {name: unusual(it) for name, it in shown.items() if name in kept}
         return [unusual(one) for one in value] if isinstance(value, tuple) else value
 
     shown: dict[str, Any] = readable(unusual(snapshot))
@@ -88,11 +95,15 @@ def outcome(case: dict[str, Any]) -> dict[str, Any]:
     except ConfigurationError as error:
         return {"problems": str(error).split("\n")}
     pairs = {key: str(value).encode() for key, value in case.get("pairs", {}).items()}
-    decoded = decode(pairs, case.get("prefix", "traefik"), "consul")
-    loaded, more = load_certificates(decoded.configuration, read_file, "consul")
+    provider = "file" if "toml" in case else "consul"
+    if "toml" in case:
+        decoded = dynamic_from_mapping(tomllib.loads(case["toml"]), provider)
+    else:
+        decoded = decode(pairs, case.get("prefix", "traefik"), provider)
+    loaded, more = load_files(decoded.configuration, read_file, provider)
     compiled = compile_snapshot(
         static,
-        {"consul": loaded},
+        {provider: loaded},
         revision=1,
         default_certificate=default_pair(),
         rejected=case.get("rejected", {}),
@@ -105,7 +116,7 @@ def outcome(case: dict[str, Any]) -> dict[str, Any]:
     if decoded.notes:
         result["notes"] = list(decoded.notes)
     if case.get("api"):
-        result["api"] = to_api(compiled.effective["consul"])
+        result["api"] = to_api(compiled.effective[provider])
     return result
 
 

@@ -137,6 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(target if target.startswith("/") and not target.startswith("//") else "/")
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         verb, _, argument = url.path.strip("/").partition("/")
+        if (status := self.server.statuses.get(url.path)) is not None:
+            verb, argument = "status", str(status)
         match verb:
             case "slow":
                 self.server.waiting.set()
@@ -232,6 +234,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.record = Record()
         self.waiting = threading.Event()
         self.ending = threading.Event()
+        self.statuses: dict[str, int] = {}
         self.open: set[socket.socket] = set()
         super().__init__((address, port), _Handler)
 
@@ -273,6 +276,8 @@ class Origin:
         """Set once a request to /slow has arrived."""
         self.ending = self._server.ending
         """Set it to end all waiting in /slow and /stream at once."""
+        self.statuses = self._server.statuses
+        """Paths that are answered with a status, whatever they are otherwise."""
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 

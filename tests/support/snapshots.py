@@ -119,15 +119,26 @@ def route(
     }
 
 
-def service(*servers: str | tuple[str, int], id: str = "origin") -> Json:  # noqa: A002 - the snapshot's own word
-    """A service of servers given as URL or (URL, weight)."""
+def service(
+    *servers: str | tuple[str, int],
+    id: str = "origin",  # noqa: A002 - the snapshot's own word
+    balancer: str = "wrr",
+    **features: Json | None,
+) -> Json:
+    """A service of servers given as URL or (URL, weight), with `sticky`, `health_check` and so on as keywords."""
     pairs = [(server, 1) if isinstance(server, str) else server for server in servers]
     return {
         "id": id,
-        "balancer": "wrr",
+        "balancer": balancer,
         "servers": [
             {"name": f"server{number}", "url": url, "weight": weight} for number, (url, weight) in enumerate(pairs, 1)
         ],
+        "sticky": None,
+        "health_check": None,
+        "max_connections": None,
+        "circuit_breaker": None,
+        "buffering": None,
+        **features,
     }
 
 
@@ -160,6 +171,7 @@ def snapshot(
             "insecure_skip_verify": False,
             "root_ca_pem": "",
             "ticket_keys": [],
+            "retry": None,
             "access_log": None,
             "metrics": None,
             **settings,

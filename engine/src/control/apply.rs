@@ -17,6 +17,7 @@ use crate::access_log::writer::Sink;
 use crate::listen;
 use crate::log::Level;
 use crate::middleware::States;
+use crate::service::check::Checker;
 use crate::snapshot::build::{Built, Kept, Sources, build};
 use crate::snapshot::document::{self, Unusable};
 use crate::snapshot::table::{EntryPoint, Slot, Tables};
@@ -67,6 +68,7 @@ pub(crate) struct Applier {
     listeners: HashMap<String, Listener>,
     sources: Option<Sources>,
     replaced: Replaced,
+    checker: Checker,
     upstream_tls: Option<Arc<UpstreamTls>>,
     entry_point_stats: HashMap<String, Arc<EntryPointStats>>,
     states: States,
@@ -93,6 +95,7 @@ impl Applier {
             listeners: HashMap::new(),
             sources: None,
             replaced: Replaced::default(),
+            checker: Checker::default(),
             upstream_tls: None,
             entry_point_stats: HashMap::new(),
             states: States::default(),
@@ -248,7 +251,7 @@ impl Applier {
     async fn swap(&mut self, built: Built, mut bound: HashMap<String, Bound>) {
         let servers = built.servers();
         let mut listeners = HashMap::new();
-        let mut entry_points = HashMap::new();
+        let mut entry_points = HashMap::default();
         let mut opened = Vec::new();
         for (address, entry_point) in built.entry_points {
             let key = key(address, &entry_point.name);
@@ -282,6 +285,7 @@ impl Applier {
         if let Err(error) = self.level.reload(built.settings.log_level) {
             tracing::warn!(%error, "cannot change the log level");
         }
+        self.checker.watch(&built.services);
         let old = self.shared.tables.swap(Arc::new(Tables {
             revision: Some(built.revision),
             settings: Arc::new(built.settings),

@@ -14,18 +14,8 @@ pub(crate) fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
 }
 
 /// Writes a number in decimal.
-pub(crate) fn decimal(out: &mut BytesMut, mut number: u64) {
-    let mut digits = [0_u8; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[start..]);
+pub(crate) fn decimal(out: &mut BytesMut, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Writes a number in hexadecimal.

@@ -14,6 +14,8 @@ use tokio_rustls::TlsConnector;
 
 use crate::error::Failure;
 use crate::io::{Conn, Stream};
+use crate::snapshot::url::{Scheme, Url};
+use crate::tls::upstream::UpstreamTls;
 
 /// How long a server's TLS handshake may take, as in Traefik.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -48,6 +50,19 @@ pub(crate) struct ClientTls {
 }
 
 impl Target {
+    /// Where a URL leads, and what `Host` says there.
+    pub(crate) fn of(url: Url, tls: &UpstreamTls) -> Result<(Self, String), String> {
+        let (host, port, host_header, scheme) = match url {
+            Url::Unix(path) => return Ok((Self::Unix(path), "localhost".to_owned())),
+            Url::Tcp { host, port, host_header, scheme } => (host, port, host_header, scheme),
+        };
+        let tls = (scheme == Scheme::Https).then(|| {
+            let name = ServerName::try_from(host.clone()).map_err(|error| format!("{host}: {error}"))?;
+            Ok::<_, String>(ClientTls { config: Arc::clone(&tls.config), http1: Arc::clone(&tls.http1), name })
+        });
+        Ok((Self::Tcp { host, port, tls: tls.transpose()?, h2c: scheme == Scheme::H2c }, host_header))
+    }
+
     /// Whether connections may speak HTTP/2.
     pub(crate) fn may_speak_http2(&self) -> bool {
         matches!(self, Self::Tcp { tls: Some(_), .. } | Self::Tcp { h2c: true, .. })

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::decide::Plan;
 use super::exchange::Exchange;
-use super::forward::{Answered, Kind, Link, Wanted as Connection};
+use super::forward::{Answered, Job, Kind, Link, Wanted as Connection};
 use super::pipe::Pipe;
 use super::relay::Rewritten;
 use super::reply::Reply;
@@ -43,7 +43,6 @@ impl Way {
         entry_point: &EntryPoint,
         plan: &Result<Plan, Failure>,
         session: &Session,
-        request: &Request,
     ) -> Option<Self> {
         let is_short = match plan {
             Ok(Plan::Ping(_)) => true,
@@ -54,7 +53,7 @@ impl Way {
             middlewares: Arc::clone(&entry_point.middlewares),
             entry_point: entry_point.name.clone(),
             port: entry_point.port,
-            trusted: forwarded::is_trusted(&entry_point.trust, session.peer.ip(), request),
+            trusted: forwarded::is_trusted(&entry_point.trust, session.peer.ip()),
         })
     }
 }
@@ -107,13 +106,15 @@ impl Client<'_> {
                     let edited = passage.edited();
                     let trusted = trusted || edited.is_some();
                     let request = edited.as_ref().unwrap_or(request);
-                    let asked = Asked { request, trusted, is_read, settings, finish: &passage.finish };
-                    return Box::pin(self.page(page, status, stop.failure(), asked)).await;
+                    let (route, rewritten, finish) = (&route, &rewritten, &passage.finish);
+                    let job = Job { request, route, rewritten, trusted, settings, finish };
+                    return Box::pin(self.page(page, status, stop.failure(), job, is_read)).await;
                 }
                 let edited = passage.edited();
                 let trusted = trusted || edited.is_some();
                 let request = edited.as_ref().unwrap_or(request);
-                Box::pin(self.forward(request, &route, &rewritten, trusted, settings, &passage.finish)).await
+                let (route, rewritten, finish) = (&route, &rewritten, &passage.finish);
+                Box::pin(self.forward(Job { request, route, rewritten, trusted, settings, finish })).await
             }
         }
     }
@@ -197,21 +198,30 @@ impl Client<'_> {
                 Ok(answer) if answer.status == 101 => {
                     return Err(Failure::ServerMalformed(Malformed::Syntax("101 that was not asked for")));
                 }
-                Ok(answer) => return Ok(Answered { answer, server: 0, up, exchange, encoder: None }),
+                Ok(answer) => return Ok(Answered { answer, server: 0, up, exchange, kept: None, encoder: None }),
                 Err(failure) if reused && failure.retry() == Retry::FreshConnection => fresh = true,
                 Err(failure) => return Err(failure),
             }
         }
     }
 
-    /// Answers with a page, and the status that it is for.
-    pub(super) async fn page(&mut self, page: &Page, status: u16, failure: Option<Failure>, asked: Asked<'_>) -> Done {
-        let Asked { request, trusted, is_read, settings, finish } = asked;
+    /// Answers with a page, and the status that it is for. `is_read` says that the request's body has left the
+    /// client's connection.
+    pub(super) async fn page(
+        &mut self,
+        page: &Page,
+        status: u16,
+        failure: Option<Failure>,
+        job: Job<'_>,
+        is_read: bool,
+    ) -> Done {
+        let Job { request, settings, finish, .. } = job;
         let wanted = page.request(request, status);
         let rewritten = Rewritten { path: None, fields: BytesMut::new() };
         // What was asked of others for the page is not what the access log tells of.
         let attempts = self.record.attempts();
-        let answered = self.attempt(&wanted, &page.route, &rewritten, trusted, settings, &mut true).await;
+        let job = Job { request: &wanted, route: &page.route, rewritten: &rewritten, ..job };
+        let answered = self.attempt(job, &mut None, &mut true).await;
         self.record.restore(attempts);
         let done = match answered {
             Ok(mut answered) => {
@@ -256,26 +266,16 @@ impl Client<'_> {
     }
 }
 
-/// A request whose answer is replaced by a page.
-pub(super) struct Asked<'a> {
-    pub(super) request: &'a Request,
-    pub(super) trusted: bool,
-    /// Whether its body has left the client's connection.
-    pub(super) is_read: bool,
-    pub(super) settings: &'a Settings,
-    pub(super) finish: &'a Finish,
-}
-
 impl Answered {
     /// The answer with its body compressed, if that is wanted, and worth it.
     pub(super) fn compressed(self, wanted: Wanted, request: &Request) -> Self {
         if wanted == Wanted::Untouched {
             return self;
         }
-        let Self { answer, server, up, exchange, .. } = self;
-        let is_short = is_short(&up, &answer);
+        let Self { answer, server, up, exchange, kept, .. } = self;
+        let is_short = kept.map_or_else(|| is_short(&up, &answer), |length| length < LEAST);
         let (answer, encoder) = wanted.apply(answer, request.method(), is_short);
-        Self { answer, server, up, exchange, encoder }
+        Self { answer, server, up, exchange, kept, encoder }
     }
 }
 

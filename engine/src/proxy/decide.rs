@@ -83,7 +83,7 @@ pub(crate) fn decide(
     Ok(Plan::Forward {
         route: Arc::clone(route),
         rewritten: Rewritten { path, fields },
-        trusted: forwarded::is_trusted(&entry_point.trust, peer, request),
+        trusted: forwarded::is_trusted(&entry_point.trust, peer),
     })
 }
 

@@ -11,14 +11,16 @@ use tokio::time::{Sleep, sleep};
 
 use super::pipe::{Broken, Pipe};
 use super::relay;
-use super::sides::{Downstream, Upstream};
+use super::sides::{Downstream, Sink, Source, Upstream};
 use super::watch::{Waits, Watched};
 use crate::error::Failure;
 use crate::http::Malformed;
 use crate::http::head::{Answer, Request};
 use crate::http::scan::{Found, MAX_HEAD, Scanner};
 use crate::http2;
+use crate::io::Conn;
 use crate::pool::multiplex::{self, ServerStream};
+use crate::service::buffering::is_too_long;
 
 /// Most interim answers to one request.
 const MAX_INTERIMS: usize = 100;
@@ -47,6 +49,8 @@ pub(crate) struct Exchange {
     answered: bool,
     /// Whether the client has a reason not to send more of the body.
     pub(crate) pause: Pause,
+    /// Where the request's body is, if it was read whole before.
+    pub(crate) spool: Option<Conn>,
     /// Whether the client's body is none of this exchange's business, and still there.
     pub(crate) leaves_body: bool,
 }
@@ -89,6 +93,7 @@ impl Exchange {
             interims: 0,
             answered: false,
             pause: Pause::None,
+            spool: None,
             leaves_body: false,
         }
     }
@@ -100,9 +105,16 @@ impl Exchange {
         self.scanner = Scanner::default();
     }
 
+    /// Sends no more of the request: the server has answered without it.
+    pub(crate) fn stop(&mut self) {
+        if !self.is_sent() {
+            self.sending = Sending::Stopped;
+        }
+    }
+
     /// Whether nothing of the client's body is left.
     pub(crate) fn is_read(&self) -> bool {
-        self.upload.is_read() && !self.leaves_body
+        (self.upload.is_read() || self.spool.is_some()) && !self.leaves_body
     }
 
     /// Whether the server has the whole request.
@@ -145,17 +157,22 @@ impl Exchange {
         .await
     }
 
-    /// Sends the answer while the rest of the request, if any, still goes the other way.
+    /// Sends the answer, or keeps it in `spool`, while the rest of the request, if any, still goes the other way.
     pub(crate) async fn relay(
         &mut self,
         client: &mut Downstream<'_>,
         server: &mut Upstream,
         download: &mut Pipe,
+        mut spool: Option<&mut Conn>,
         watch: &Watched<'_>,
     ) -> Result<(), Failure> {
         poll_fn(|cx| {
             self.poll_request(cx, client, server)?;
-            match download.poll(cx, server.source(), client.sink()) {
+            let sink = match &mut spool {
+                Some(spool) => Sink::Http1(spool),
+                None => client.sink(),
+            };
+            match download.poll(cx, server.source(), sink) {
                 Poll::Pending => {
                     self.poll_presence(cx, client)?;
                     let waits = if download.is_held(server.buffered()) { Waits::ClientTakes } else { Waits::Server };
@@ -164,7 +181,11 @@ impl Exchange {
                     Poll::Pending
                 }
                 Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
-                Poll::Ready(Err(Broken::Sink(_))) => Poll::Ready(Err(Failure::ClientGone)),
+                Poll::Ready(Err(Broken::Sink(error))) => Poll::Ready(Err(match spool {
+                    Some(_) if is_too_long(&error) => Failure::AnswerTooLong,
+                    Some(_) => Failure::Spool(error),
+                    None => Failure::ClientGone,
+                })),
                 Poll::Ready(Err(Broken::Source(error))) => Poll::Ready(Err(Failure::ServerCut(error))),
                 Poll::Ready(Err(Broken::Malformed(error))) => Poll::Ready(Err(Failure::ServerMalformed(error))),
             }
@@ -226,7 +247,7 @@ impl Exchange {
     /// What it waits for before the answer's head.
     fn waits(&self, client: &Downstream<'_>) -> Waits {
         match self.sending {
-            Sending::Running if self.upload.is_held(client.buffered()) => Waits::ServerTakes,
+            Sending::Running if self.spool.is_some() || self.upload.is_held(client.buffered()) => Waits::ServerTakes,
             Sending::Running if self.pause == Pause::None => Waits::Request,
             _ => Waits::Server,
         }
@@ -305,14 +326,23 @@ impl Exchange {
         server: &mut Upstream,
     ) -> Result<(), Failure> {
         if matches!(self.sending, Sending::Running) {
-            match self.upload.poll(cx, client.source(), server.sink()) {
+            let source = match &mut self.spool {
+                Some(spool) => Source::Http1(spool),
+                None => client.source(),
+            };
+            match self.upload.poll(cx, source, server.sink()) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => self.sending = Sending::Done,
                 Poll::Ready(Err(Broken::Sink(error))) => {
                     self.sending = Sending::Stopped;
                     self.broken = Some(error);
                 }
-                Poll::Ready(Err(Broken::Source(_))) => return Err(Failure::ClientGone),
+                Poll::Ready(Err(Broken::Source(error))) => {
+                    return Err(match (&self.spool, error) {
+                        (Some(_), Some(error)) => Failure::Spool(error),
+                        _ => Failure::ClientGone,
+                    });
+                }
                 Poll::Ready(Err(Broken::Malformed(error))) => return Err(Failure::Request(error)),
             }
         }
@@ -323,7 +353,7 @@ impl Exchange {
     fn poll_presence(&self, cx: &mut Context<'_>, client: &mut Downstream<'_>) -> Result<(), Failure> {
         match self.sending {
             // What it sends is read anyway, and so is its end.
-            Sending::Running if !self.upload.is_held(client.buffered()) => Ok(()),
+            Sending::Running if self.spool.is_none() && !self.upload.is_held(client.buffered()) => Ok(()),
             // A client that leaves while the server takes nothing would not be noticed otherwise.
             _ => client.poll_presence(cx),
         }

@@ -4,10 +4,10 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::chain::Asked;
 use super::exchange::{Exchange, Pause};
 use super::forwarded::Origin;
 use super::pipe::Pipe;
@@ -16,7 +16,7 @@ use super::reply::Reply;
 use super::sides::Upstream;
 use super::{Client, Done, End};
 use crate::error::{Failure, Retry};
-use crate::http::body::Outgoing;
+use crate::http::body::{Incoming, Outgoing};
 use crate::http::head::{Answer, Request};
 use crate::http::{Framing, Malformed, Version};
 use crate::io::Conn;
@@ -24,7 +24,20 @@ use crate::middleware::Finish;
 use crate::middleware::compress::Encoder;
 use crate::pool::connect::connect;
 use crate::pool::multiplex::{Dial, Multiplexed, Outcome};
-use crate::snapshot::table::{Route, Server, Settings};
+use crate::service::connections::Counted;
+use crate::snapshot::table::{Route, Server, Service, Settings};
+
+/// A request that is to be sent to a server, and what was decided about it.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'a> {
+    pub(super) request: &'a Request,
+    pub(super) route: &'a Arc<Route>,
+    pub(super) rewritten: &'a Rewritten,
+    pub(super) trusted: bool,
+    pub(super) settings: &'a Settings,
+    /// What becomes of the answer.
+    pub(super) finish: &'a Finish,
+}
 
 /// An answer whose head has come, and the connection on which its body follows.
 pub(super) struct Answered {
@@ -33,6 +46,8 @@ pub(super) struct Answered {
     pub(super) server: usize,
     pub(super) up: Upstream,
     pub(super) exchange: Exchange,
+    /// The length of the body, if it was read whole.
+    pub(super) kept: Option<u64>,
     /// What its body goes through.
     pub(super) encoder: Option<Box<Encoder>>,
 }
@@ -65,39 +80,36 @@ const ATTEMPTS: usize = 4;
 
 impl Client<'_> {
     /// Has a request answered by a server of its route's service.
-    pub(super) async fn forward(
-        &mut self,
-        request: &Request,
-        route: &Arc<Route>,
-        rewritten: &Rewritten,
-        trusted: bool,
-        settings: &Settings,
-        finish: &Finish,
-    ) -> Done {
+    pub(super) async fn forward(&mut self, job: Job<'_>) -> Done {
+        let Job { request, route, .. } = job;
         self.record.routed(&self.session.worker, route);
-        let mut is_read = request.framing == Framing::None;
-        let attempt = self.attempt(request, route, rewritten, trusted, settings, &mut is_read).await;
-        let done = match attempt {
-            Ok(answered) if answered.answer.status == 101 => self.tunnel(request, answered).await,
-            Ok(answered) => match route.pages.iter().find(|page| page.is_for(answered.answer.status)) {
-                None => {
-                    let server = &route.service.servers[answered.server];
-                    let answered = Answered { answer: finish.apply(answered.answer), ..answered };
-                    self.deliver(request, server, answered.compressed(finish.compress, request), settings).await
+        let service = &route.service;
+        let began = service.breaker.as_ref().map(|_| Instant::now());
+        let done = match self.admitted(job) {
+            Ok(_counted) => {
+                let mut is_read = request.framing == Framing::None;
+                let answered = match &service.buffering {
+                    Some(buffering) if request.upgrade().is_none() => {
+                        Box::pin(self.buffered(job, buffering, &mut is_read)).await
+                    }
+                    _ => self.attempt(job, &mut None, &mut is_read).await,
+                };
+                match answered {
+                    Ok(answered) if answered.answer.status == 101 => self.tunnel(request, answered).await,
+                    Ok(answered) => self.finished(job, answered).await,
+                    Err(failure) => self.paged(job, failure, is_read).await,
                 }
-                Some(page) => {
-                    let asked = Asked { request, trusted, is_read: answered.exchange.is_read(), settings, finish };
-                    Box::pin(self.page(page, answered.answer.status, None, asked)).await
-                }
-            },
-            Err(failure) => match route.pages.iter().find(|page| page.is_for(failure.status())) {
-                None => self.failed(failure, request, is_read).await,
-                Some(page) => {
-                    let asked = Asked { request, trusted, is_read, settings, finish };
-                    Box::pin(self.page(page, failure.status(), Some(failure), asked)).await
-                }
-            },
+            }
+            Err(failure) => {
+                let is_read = self.down.skip_body(request.framing);
+                self.paged(job, failure, is_read).await
+            }
         };
+        if let (Some(breaker), Some(began)) = (&service.breaker, began)
+            && !matches!(done.failure, Some(Failure::BreakerOpen))
+        {
+            breaker.record(done.status, began.elapsed());
+        }
         if let Some(failure) = &done.failure {
             let (peer, status, route) = (self.session.peer, done.status, &route.id);
             if failure.is_servers() {
@@ -109,27 +121,65 @@ impl Client<'_> {
         done
     }
 
-    /// Tries servers until one has begun its answer, or none is left to try.
+    /// Delivers the answer as its chain leaves it, or a page instead.
+    async fn finished(&mut self, job: Job<'_>, answered: Answered) -> Done {
+        let Job { request, route, finish, settings, .. } = job;
+        let status = answered.answer.status;
+        if let Some(page) = route.pages.iter().find(|page| page.is_for(status)) {
+            let is_read = answered.exchange.is_read();
+            return Box::pin(self.page(page, status, None, job, is_read)).await;
+        }
+        let server = &route.service.servers[answered.server];
+        let answer = stuck(finish.apply(answered.answer), &route.service, server, request);
+        let answered = Answered { answer, ..answered };
+        self.deliver(request, server, answered.compressed(finish.compress, request), settings).await
+    }
+
+    /// Tells the client about a failure, by a page if there is one for it.
+    async fn paged(&mut self, job: Job<'_>, failure: Failure, is_read: bool) -> Done {
+        let status = failure.status();
+        match job.route.pages.iter().find(|page| page.is_for(status)) {
+            Some(page) => Box::pin(self.page(page, status, Some(failure), job, is_read)).await,
+            None => self.failed(failure, job.request, is_read).await,
+        }
+    }
+
+    /// Whether the service takes the request at all; it counts as one of its client's until what is returned is dropped.
+    fn admitted(&self, job: Job<'_>) -> Result<Option<Counted>, Failure> {
+        let service = &job.route.service;
+        if service.breaker.as_ref().is_some_and(|breaker| !breaker.admits()) {
+            return Err(Failure::BreakerOpen);
+        }
+        let Some(requests) = &service.requests else { return Ok(None) };
+        requests.enter(job.request, self.session.peer.ip()).map(Some).map_err(Failure::TooManyConnections)
+    }
+
+    /// Tries servers until one has begun its answer, or none is left to try. `spool` holds the request's body, if it was
+    /// read whole; after a failure it holds it again, unless it is lost.
     pub(super) async fn attempt(
         &mut self,
-        request: &Request,
-        route: &Route,
-        rewritten: &Rewritten,
-        trusted: bool,
-        settings: &Settings,
+        job: Job<'_>,
+        spool: &mut Option<Conn>,
         is_read: &mut bool,
     ) -> Result<Answered, Failure> {
+        let Job { request, route, rewritten, trusted, settings, .. } = job;
         let service = &route.service;
         if service.servers.is_empty() {
             return Err(Failure::NoServer);
         }
+        let framing = match spool.as_ref().and_then(|spool| spool.stream.spooled()) {
+            Some(length) => Framing::Length(length),
+            None => request.framing,
+        };
         let method = request.method();
-        let has_body = !matches!(request.framing, Framing::None | Framing::Length(0));
+        let has_body = !matches!(framing, Framing::None | Framing::Length(0));
         // RFC 9110 section 9.2.2
         let is_idempotent = matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE");
         let is_repeatable = is_idempotent && !has_body;
         let mut unreachable: Vec<usize> = Vec::new();
-        let mut index = service.balance.next().ok_or(Failure::NoWeight)?;
+        let none = || if service.health.is_any_up() { Failure::NoWeight } else { Failure::NoHealthyServer };
+        let wanted = service.sticky.as_ref().and_then(|sticky| service.named(sticky.wanted(request)?));
+        let mut index = wanted.or_else(|| service.balance.next()).ok_or_else(none)?;
         let mut exchange: Option<Exchange> = None;
         let mut fresh = false;
         let mut again = 0;
@@ -141,8 +191,9 @@ impl Client<'_> {
                 Ok(link) => link,
                 Err(failure) if failure.retry() == Retry::OtherServer => {
                     tracing::debug!(server = server.url, cause = %failure, "server cannot be reached");
+                    service.balance.observe(index, failure.status());
                     unreachable.push(index);
-                    index = other(route, &unreachable).ok_or(failure)?;
+                    index = next_try(service, &unreachable, settings.retry).ok_or(failure)?;
                     continue;
                 }
                 Err(failure) => return Err(failure),
@@ -151,9 +202,12 @@ impl Client<'_> {
                 let identity = self.session.identity();
                 let (peer, tls) = (self.session.peer.ip(), self.session.tls.is_some());
                 let origin = Origin { peer, tls, trusted, identity, server_name: &settings.server_name };
-                relay::request(request, rewritten, route, server, &origin)
+                relay::request(request, framing, rewritten, route, server, &origin)
             };
-            let body = self.down.incoming(request.framing);
+            let body = match (&spool, exchange.as_ref().and_then(|running| running.spool.as_ref())) {
+                (None, None) => self.down.incoming(framing),
+                _ => Incoming::new(framing),
+            };
             let (mut up, mut running) = match (kind, exchange.take()) {
                 // Nothing of it has left, so that all of it, with what was read of the body, is still there.
                 (Kind::Http1(conn), Some(running)) if running.upload.is_untouched() => (Upstream::Http1(conn), running),
@@ -164,7 +218,7 @@ impl Client<'_> {
                     return Err(Failure::ServerRefused);
                 }
                 (Kind::Http1(conn), _) => {
-                    let coding = if request.framing == Framing::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
+                    let coding = if framing == Framing::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
                     (Upstream::Http1(conn), Exchange::new(Pipe::new(head(), body, coding)))
                 }
                 (Kind::Http2(connection), running) => {
@@ -175,14 +229,19 @@ impl Client<'_> {
                     (Upstream::Http2(stream), running)
                 }
             };
-            if has_body {
+            if spool.is_some() {
+                running.spool = spool.take();
+            } else if has_body {
                 running.pause = Pause::of(request);
             }
             let limit = settings.response_header_timeout;
             let interim = request.version != Version::Http10;
             let result = running.answer(&mut self.down, &mut up, method, limit, interim, &self.watch).await;
             *is_read = running.upload.is_read();
-            self.record.read(running.upload.body_bytes());
+            if running.spool.is_none() {
+                self.record.read(running.upload.body_bytes());
+            }
+            service.balance.observe(index, result.as_ref().map_or_else(Failure::status, |answer| answer.status));
             match result {
                 Ok(answer) if answer.status == 101 && (request.upgrade().is_none() || !running.is_sent()) => {
                     return Err(Failure::ServerMalformed(Malformed::Syntax("101 that was not asked for")));
@@ -196,7 +255,7 @@ impl Client<'_> {
                     return Err(Failure::ServerMalformed(Malformed::Syntax("the protocol was not changed")));
                 }
                 Ok(answer) => {
-                    return Ok(Answered { answer, server: index, up, exchange: running, encoder: None });
+                    return Ok(Answered { answer, server: index, up, exchange: running, kept: None, encoder: None });
                 }
                 Err(failure) => {
                     again += 1;
@@ -209,6 +268,7 @@ impl Client<'_> {
                         _ => false,
                     };
                     if !may_try {
+                        *spool = running.spool.take();
                         return Err(failure);
                     }
                     tracing::debug!(server = server.url, cause = %failure, "trying a fresh connection");
@@ -301,7 +361,7 @@ impl Client<'_> {
         answered: Answered,
         settings: &Settings,
     ) -> Done {
-        let Answered { answer, mut up, mut exchange, encoder, .. } = answered;
+        let Answered { answer, mut up, mut exchange, kept, encoder, .. } = answered;
         let goes_on = request.keep_alive && exchange.is_read() && !self.session.gate.is_closed();
         let delivery = relay::delivery(
             if encoder.is_some() { Framing::Chunked } else { answer.framing },
@@ -313,7 +373,8 @@ impl Client<'_> {
         let interim = head.len();
         relay::answer(&answer, request, delivery, &mut head);
         self.record.answered(&answer, || Bytes::copy_from_slice(&head[interim..]));
-        let begun = self.down.begin(head, answer.status, up.incoming(answer.framing), delivery.coding);
+        let body = kept.map_or_else(|| up.incoming(answer.framing), Incoming::Length);
+        let begun = self.down.begin(head, answer.status, body, delivery.coding);
         let mut download = match begun {
             Ok(download) => download,
             Err(failure) => {
@@ -322,8 +383,10 @@ impl Client<'_> {
             }
         };
         download.encode(encoder);
-        let result = exchange.relay(&mut self.down, &mut up, &mut download, &self.watch).await;
-        self.record.read(exchange.upload.body_bytes());
+        let result = exchange.relay(&mut self.down, &mut up, &mut download, None, &self.watch).await;
+        if exchange.spool.is_none() {
+            self.record.read(exchange.upload.body_bytes());
+        }
         match result {
             Err(failure) if download.is_untouched() => {
                 let is_read = exchange.is_read();
@@ -336,11 +399,8 @@ impl Client<'_> {
                 end: End::Cut,
             },
             Ok(()) => {
-                if answer.keep_alive
-                    && exchange.is_sent()
-                    && let Upstream::Http1(conn) = up
-                {
-                    self.session.worker.pools.put(server, conn, settings.max_idle_per_server);
+                if answer.keep_alive && exchange.is_sent() {
+                    self.give_back(up, server, settings);
                 }
                 let end = match (delivery.keep_alive, exchange.is_read()) {
                     (true, true) => End::Next,
@@ -349,6 +409,13 @@ impl Client<'_> {
                 };
                 Done { status: answer.status, body_bytes: download.body_bytes(), failure: None, end }
             }
+        }
+    }
+
+    /// Keeps a connection for the next request, if it is one that can be kept.
+    pub(super) fn give_back(&self, up: Upstream, server: &Server, settings: &Settings) {
+        if let Upstream::Http1(conn) = up {
+            self.session.worker.pools.put(server, conn, settings.max_idle_per_server);
         }
     }
 
@@ -363,12 +430,25 @@ impl Client<'_> {
     }
 }
 
-/// Another server of the service than those that could not be reached, at most each one once.
-fn other(route: &Route, unreachable: &[usize]) -> Option<usize> {
-    let service = &route.service;
-    let next = service.balance.next().filter(|index| !unreachable.contains(index));
-    next.or_else(|| {
-        let weighted = |index: &usize| service.identity.get(*index).is_some_and(|server| server.weight > 0);
-        (0..service.servers.len()).find(|index| weighted(index) && !unreachable.contains(index))
-    })
+/// Which server is tried after some could not be reached; `retry` says how often a request is tried in all.
+fn next_try(service: &Service, unreachable: &[usize], retry: Option<u32>) -> Option<usize> {
+    match retry {
+        None => service.other(unreachable),
+        Some(attempts) => {
+            let most = if attempts == 0 { service.servers.len() } else { attempts as usize };
+            let may_try = unreachable.len() < most;
+            may_try.then(|| service.other(unreachable).or_else(|| service.balance.next()))?
+        }
+    }
+}
+
+/// The answer, which tells the client to stay with the server unless that was told before.
+fn stuck(answer: Answer, service: &Service, server: &Server, request: &Request) -> Answer {
+    match &service.sticky {
+        Some(sticky) if sticky.wanted(request) != Some(server.url.as_bytes()) => {
+            let cookie = sticky.value(&server.url);
+            answer.edited(|_, _| true, [(&b"Set-Cookie"[..], &cookie[..])].into_iter())
+        }
+        _ => answer,
+    }
 }

@@ -1,6 +1,7 @@
 //! The way of a request: read its head, decide, send it to a server, relay the answer, count.
 
 mod arrival;
+mod buffered;
 mod chain;
 pub(crate) mod client;
 mod decide;
@@ -43,6 +44,7 @@ use crate::worker::{Gate, Worker};
 use chain::Way;
 use client::{Next, Reader};
 use decide::Plan;
+use forward::Job;
 use record::{Counted, Record, Turn};
 use reply::Reply;
 use sides::Downstream;
@@ -227,7 +229,7 @@ impl Client<'_> {
             let plan = decide::decide(entry_point, request, session.peer.ip(), session.identity(), draining);
             let internal = matches!(plan, Ok(Plan::Ping(_) | Plan::Metrics));
             self.record.accepted(session, entry_point, &tables.settings, request, internal);
-            let way = Way::of(entry_point, &plan, session, request);
+            let way = Way::of(entry_point, &plan, session);
             (plan, way, session.worker.settings())
         };
         if let Some(way) = way {
@@ -242,7 +244,9 @@ impl Client<'_> {
             }
             // In a box, so that idle connections do not hold its room.
             Ok(Plan::Forward { route, rewritten, trusted }) => {
-                Box::pin(self.forward(request, &route, &rewritten, trusted, &settings, &Finish::default())).await
+                let (rewritten, finish, settings) = (&rewritten, &Finish::default(), &settings);
+                let job = Job { request, route: &route, rewritten, trusted, settings, finish };
+                Box::pin(self.forward(job)).await
             }
         })
     }

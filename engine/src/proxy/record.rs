@@ -271,7 +271,7 @@ impl Ended<'_> {
             return;
         }
         let entry_point = tables.entry_points.get(&session.slot);
-        let trusted = entry_point.is_some_and(|it| is_trusted(&it.trust, session.peer.ip(), request));
+        let trusted = entry_point.is_some_and(|it| is_trusted(&it.trust, session.peer.ip()));
         self.write(session, log, record, request, count, trusted);
     }
 

@@ -19,9 +19,10 @@ pub(crate) struct Rewritten {
     pub(crate) fields: BytesMut,
 }
 
-/// The head of a request as `server` gets it.
+/// The head of a request as `server` gets it; `framing` is how its body comes there.
 pub(crate) fn request(
     request: &Request,
+    framing: Framing,
     rewritten: &Rewritten,
     route: &Route,
     server: &Server,
@@ -43,7 +44,7 @@ pub(crate) fn request(
     for (id, name, value) in request.fields.iter() {
         let ends_here = match id {
             Name::Host | Name::ContentLength => true,
-            Name::Trailer => request.framing != Framing::Chunked,
+            Name::Trailer => framing != Framing::Chunked,
             id if id.is_hop_by_hop() || forwarded::is_rewritten(id, origin) => true,
             _ => resembles_framing(name) || (route.forward_client_identity && forwarded::claims_identity(name)),
         };
@@ -52,7 +53,7 @@ pub(crate) fn request(
             write::field(&mut out, name, value);
         }
     }
-    match request.framing {
+    match framing {
         Framing::Length(length) => write::content_length(&mut out, length),
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         Framing::None | Framing::UntilClose => {}

@@ -22,12 +22,12 @@ pub(crate) struct Reply {
 
 impl Reply {
     fn text(status: u16, body: &'static str) -> Self {
-        Self { status, body: Bytes::from_static(body.as_bytes()), kind: TEXT, fields: BytesMut::new() }
+        Self::plain(status, body)
     }
 
     /// A text.
     pub(crate) fn plain(status: u16, body: impl Into<Bytes>) -> Self {
-        Self { body: body.into(), ..Self::text(status, "") }
+        Self { status, body: body.into(), kind: TEXT, fields: BytesMut::new() }
     }
 
     /// A redirect with the status's text as its body.
@@ -88,9 +88,12 @@ impl Reply {
     /// What a client is told about a failure. `None` if there is nobody left to tell.
     pub(crate) fn failure(failure: &Failure) -> Option<Self> {
         let status = failure.status();
-        match status {
-            499 => None,
-            404 => Some(Self::text(status, "404 page not found\n").with("X-Content-Type-Options", "nosniff")),
+        match (status, failure) {
+            (499, _) => None,
+            (_, Failure::TooManyConnections(most)) => {
+                Some(Self::plain(status, format!("max connections reached: {most}")))
+            }
+            (404, _) => Some(Self::text(status, "404 page not found\n").with("X-Content-Type-Options", "nosniff")),
             _ => Some(Self::text(status, write::reason(status))),
         }
     }

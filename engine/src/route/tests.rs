@@ -1,9 +1,7 @@
 use super::*;
-use crate::balance::Balance;
 use crate::http::head::Request;
 use crate::route::matcher::{Outcome, Pattern, QueryTest};
 use crate::snapshot::table::Service;
-use crate::stats::ServiceStats;
 use bytes::Bytes;
 use proptest::prelude::*;
 use regex::Regex;
@@ -14,13 +12,7 @@ pub(crate) fn route(id: &str, priority: i64, matchers: Vec<Matcher>) -> Arc<Rout
         priority,
         conditions: Arc::new(Conditions::new(matchers)),
         modifiers: Arc::default(),
-        service: Arc::new(Service {
-            id: String::new(),
-            servers: Vec::new(),
-            balance: Balance::new(&[]),
-            identity: Vec::new(),
-            stats: Arc::new(ServiceStats::new(1, None)),
-        }),
+        service: Arc::new(Service::empty()),
         pass_host_header: true,
         client_roles: Vec::new(),
         forward_client_identity: false,

@@ -34,6 +34,14 @@ impl<T> Deref for Object<T> {
     }
 }
 
+#[cfg(test)]
+impl<T: DeserializeOwned> Object<T> {
+    /// The object that a text says.
+    pub(crate) fn read(text: &str) -> Result<Self, serde_json::Error> {
+        Ok(Self { text: text.into(), value: serde_json::from_str(text)? })
+    }
+}
+
 /// Why a change cannot be made.
 #[derive(Debug)]
 pub(crate) enum Unusable {

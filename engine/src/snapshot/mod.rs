@@ -13,6 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub(crate) use document::Object;
 
+use crate::service::source::Source;
+
 /// The format that this engine understands.
 pub(crate) const FORMAT: u32 = 1;
 
@@ -48,9 +50,18 @@ pub(crate) struct Settings {
     pub(crate) root_ca_pem: String,
     pub(crate) ticket_keys: Secret<Vec<String>>,
     #[serde(deserialize_with = "present")]
+    pub(crate) retry: Option<Retry>,
+    #[serde(deserialize_with = "present")]
     pub(crate) access_log: Option<AccessLog>,
     #[serde(deserialize_with = "present")]
     pub(crate) metrics: Option<Metrics>,
+}
+
+/// How often a request is tried, the first time included; 0: as often as the service has servers.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Retry {
+    pub(crate) attempts: u32,
 }
 
 /// How requests are logged.
@@ -237,12 +248,71 @@ pub(crate) enum Modifier {
 }
 
 /// Servers that answer alike.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Service {
     pub(crate) id: String,
     pub(crate) balancer: String,
     pub(crate) servers: Vec<Server>,
+    #[serde(deserialize_with = "present")]
+    pub(crate) sticky: Option<Sticky>,
+    #[serde(deserialize_with = "present")]
+    pub(crate) health_check: Option<HealthCheck>,
+    #[serde(deserialize_with = "present")]
+    pub(crate) max_connections: Option<MaxConnections>,
+    #[serde(deserialize_with = "present")]
+    pub(crate) circuit_breaker: Option<CircuitBreaker>,
+    #[serde(deserialize_with = "present")]
+    pub(crate) buffering: Option<Buffering>,
+}
+
+/// A cookie that keeps clients with a server.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sticky {
+    pub(crate) cookie_name: String,
+    pub(crate) secure: bool,
+    pub(crate) http_only: bool,
+    pub(crate) same_site: String,
+}
+
+/// What servers are asked to see whether they are healthy. An empty scheme or host, and port 0, are the server's own.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HealthCheck {
+    pub(crate) path: String,
+    pub(crate) scheme: String,
+    pub(crate) port: u16,
+    pub(crate) host: String,
+    pub(crate) interval_ms: u64,
+    pub(crate) timeout_ms: u64,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+/// How many requests of one client may be under way.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MaxConnections {
+    pub(crate) amount: u32,
+    pub(crate) source: Source,
+}
+
+/// When a service is left alone for a while.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CircuitBreaker {
+    pub(crate) expression: String,
+}
+
+/// Bodies are read whole before they are passed on. 0 bytes at most: any number; 0 bytes in memory: 1 MiB.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Buffering {
+    pub(crate) max_request_body_bytes: u64,
+    pub(crate) mem_request_body_bytes: u64,
+    pub(crate) max_response_body_bytes: u64,
+    pub(crate) mem_response_body_bytes: u64,
+    pub(crate) retry_expression: String,
 }
 
 /// One server.

@@ -6,15 +6,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use foldhash::fast::RandomState as Hasher;
 use ipnet::IpNet;
 
+use super::Object;
 use crate::access_log::AccessLog;
-use crate::balance::Balance;
+use crate::balance::Balancer;
 use crate::limit::{Connections, Limits};
 use crate::metrics::series::Bounds;
 use crate::middleware::{Middleware, Page};
 use crate::route::modify::Modifier;
 use crate::route::{Conditions, Router};
+use crate::service::breaker::Breaker;
+use crate::service::buffering::Buffering;
+use crate::service::check::Checks;
+use crate::service::connections::Connections as Requests;
+use crate::service::health::Health;
+use crate::service::sticky::Sticky;
 use crate::stats::{EntryPointStats, ServiceStats};
 use crate::tls::server::ServerTls;
 
@@ -29,7 +37,7 @@ pub(crate) struct Tables {
     /// What holds for everything.
     pub(crate) settings: Arc<Settings>,
     /// Entry points by their listener.
-    pub(crate) entry_points: HashMap<Slot, EntryPoint>,
+    pub(crate) entry_points: HashMap<Slot, EntryPoint, Hasher>,
     /// The services, for the counters.
     pub(crate) services: Vec<Arc<Service>>,
     /// Ids of all servers of the services: connections to others are not kept.
@@ -63,6 +71,9 @@ pub(crate) struct Settings {
     pub(crate) grace_timeout: Duration,
     /// Idle connections kept per server and worker.
     pub(crate) max_idle_per_server: usize,
+    /// How often a request is tried if servers cannot be reached, the first time included; 0: as often as there are
+    /// servers. Nothing: each server once.
+    pub(crate) retry: Option<u32>,
     /// How requests are logged.
     pub(crate) access_log: Option<Arc<AccessLog>>,
     /// If requests are measured: the histograms' buckets.
@@ -140,9 +151,21 @@ pub(crate) struct Service {
     /// The servers.
     pub(crate) servers: Vec<Arc<Server>>,
     /// Who is next.
-    pub(crate) balance: Balance,
-    /// What identifies `balance` across snapshots.
-    pub(crate) identity: Vec<super::Server>,
+    pub(crate) balance: Arc<dyn Balancer>,
+    /// Who may be chosen.
+    pub(crate) health: Health,
+    /// What it was built from.
+    pub(crate) document: Arc<Object<super::Service>>,
+    /// How servers are asked whether they are healthy.
+    pub(crate) checks: Option<Box<Checks>>,
+    /// How clients are kept to their servers.
+    pub(crate) sticky: Option<Box<Sticky>>,
+    /// How many requests of a client are under way.
+    pub(crate) requests: Option<Box<Requests>>,
+    /// Refuses everybody for a while.
+    pub(crate) breaker: Option<Arc<Breaker>>,
+    /// Whether bodies are read whole first.
+    pub(crate) buffering: Option<Arc<Buffering>>,
     /// The counters.
     pub(crate) stats: Arc<ServiceStats>,
 }
@@ -191,7 +214,52 @@ impl Service {
 
     /// Whether a server gets requests.
     pub(crate) fn is_up(&self, index: usize) -> bool {
-        index < self.servers.len()
+        self.health.is_up(index)
+    }
+
+    /// Says how a server is; returns whether that is news.
+    pub(crate) fn set_health(&self, index: usize, is_up: bool) -> bool {
+        let is_news = self.health.set(index, is_up);
+        if is_news {
+            self.balance.set_up(&self.health.flags());
+        }
+        is_news
+    }
+
+    /// The server with this URL, if it is up.
+    pub(crate) fn named(&self, url: &[u8]) -> Option<usize> {
+        let index = self.servers.iter().position(|server| server.url.as_bytes() == url)?;
+        self.is_up(index).then_some(index)
+    }
+
+    /// Another server than those that could not be reached.
+    pub(crate) fn other(&self, unreachable: &[usize]) -> Option<usize> {
+        let next = self.balance.next().filter(|index| !unreachable.contains(index));
+        next.or_else(|| {
+            let weighted = |index: &usize| self.document.servers.get(*index).is_some_and(|server| server.weight > 0);
+            let others = (0..self.servers.len()).filter(|index| weighted(index) && self.is_up(*index));
+            others.into_iter().find(|index| !unreachable.contains(index))
+        })
+    }
+
+    /// One without servers.
+    #[cfg(test)]
+    pub(crate) fn empty() -> Self {
+        let text = r#"{"id": "", "balancer": "wrr", "servers": [], "sticky": null, "health_check": null,
+            "max_connections": null, "circuit_breaker": null, "buffering": null}"#;
+        Self {
+            id: String::new(),
+            servers: Vec::new(),
+            balance: crate::balance::new("wrr", &[]).unwrap(),
+            health: Health::new(std::iter::empty()),
+            document: Arc::new(Object::read(text).unwrap()),
+            checks: None,
+            sticky: None,
+            requests: None,
+            breaker: None,
+            buffering: None,
+            stats: Arc::new(ServiceStats::new(1, None)),
+        }
     }
 }
 
@@ -217,10 +285,11 @@ impl Tables {
                 request_accept_grace_timeout: Duration::ZERO,
                 grace_timeout: Duration::from_secs(10),
                 max_idle_per_server: 0,
+                retry: None,
                 access_log: None,
                 metrics: None,
             }),
-            entry_points: HashMap::new(),
+            entry_points: HashMap::default(),
             services: Vec::new(),
             servers: HashSet::new(),
         }

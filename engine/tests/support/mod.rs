@@ -123,7 +123,7 @@ pub fn empty_snapshot() -> Value {
         "revision": 1,
         "settings": {
             "server_name": "node", "log_level": "debug", "dial_timeout_ms": 5000, "response_header_timeout_ms": 0,
-            "request_header_timeout_ms": 60000, "idle_timeout_ms": 60000, "read_timeout_ms": 0, "write_timeout_ms": 0, "stall_timeout_ms": 60000, "access_log": null, "metrics": null, "grace_timeout_ms": 10000, "request_accept_grace_timeout_ms": 0,
+            "request_header_timeout_ms": 60000, "idle_timeout_ms": 60000, "read_timeout_ms": 0, "write_timeout_ms": 0, "stall_timeout_ms": 60000, "retry": null, "access_log": null, "metrics": null, "grace_timeout_ms": 10000, "request_accept_grace_timeout_ms": 0,
             "max_idle_connections_per_server": 200, "insecure_skip_verify": false, "root_ca_pem": "", "ticket_keys": [],
         },
         "entry_points": [entry_point("http")],
@@ -151,7 +151,10 @@ pub fn route(id: &str, service: &str) -> Value {
 
 pub fn service(id: &str, urls: &[String]) -> Value {
     let servers: Vec<Value> = urls.iter().map(|url| json!({"name": url, "url": url, "weight": 1})).collect();
-    json!({"id": id, "balancer": "wrr", "servers": servers})
+    json!({
+        "id": id, "balancer": "wrr", "servers": servers, "sticky": null, "health_check": null,
+        "max_connections": null, "circuit_breaker": null, "buffering": null,
+    })
 }
 
 /// Everything on `http` goes to `url`.

@@ -23,7 +23,7 @@ from traefikee.cluster.store import Store
 from traefikee.cluster.tokens import Token
 from traefikee.config.static import StaticConfiguration
 from traefikee.errors import TraefikeeError, UnreachableError
-from traefikee.node.deployment import deploy
+from traefikee.node.deployment import deploy, plan
 from traefikee.node.engine import Engine
 from traefikee.node.statedir import Identity
 
@@ -36,6 +36,14 @@ class DeployRequest(BaseModel):
     configuration: StaticConfiguration
     by: str
     command: str
+
+
+class PlanRequest(BaseModel):
+    """``POST /v1/plan``: a static configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    configuration: StaticConfiguration
 
 
 class ControlAPI:
@@ -66,6 +74,7 @@ class ControlAPI:
                 Route("/v1/nodes", self.nodes),
                 Route("/v1/tokens", self.tokens),
                 Route("/v1/deploy", self.deploy, methods=["POST"]),
+                Route("/v1/plan", self.plan, methods=["POST"]),
                 Route("/v1/health", self.health),
                 Route("/v1/version", self.version),
             ],
@@ -118,6 +127,12 @@ class ControlAPI:
             self._store, self._mirror, self._engine, self._admission, body.configuration, body.by, body.command
         )
         return lines(steps)
+
+    async def plan(self, request: Request) -> Response:
+        """``POST /v1/plan``: what deploying a static configuration would change; changes nothing."""
+        self._state()
+        body: PlanRequest = await read_body(request, PlanRequest)
+        return JSONResponse(await plan(self._mirror, self._engine, self._admission, body.configuration))
 
     async def health(self, _request: Request) -> Response:
         """``GET /v1/health``: whether this node's ping entry point, or else its engine, answers."""

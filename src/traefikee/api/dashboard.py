@@ -24,7 +24,7 @@ from traefikee import __version__
 from traefikee.api.answers import on_error
 from traefikee.api.control import node_json
 from traefikee.cluster.mirror import Mirror
-from traefikee.config.dynamic import to_api
+from traefikee.config.dynamic_api import to_api
 from traefikee.errors import TraefikeeError
 from traefikee.node.publishing import Runtime, SnapshotStore
 from traefikee.node.statedir import Identity

@@ -36,6 +36,17 @@ class Client:
         """
         return self._checked(self._send(path))
 
+    def post(self, path: str, body: Any) -> Any:
+        """Post a JSON body and return the JSON answer.
+
+        :raises TraefikeeError: as :meth:`get`.
+        """
+        try:
+            answer = self._client.post(path, json=body, extensions=self._extensions)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        return self._checked(answer)
+
     def ask(self, path: str) -> tuple[int, Any]:
         """Return status and JSON answer, whatever the status is.
 

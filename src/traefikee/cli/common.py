@@ -27,7 +27,13 @@ SETTINGS: dict[str, Any] = {
 DEFAULT_SOCKET = "/var/run/traefikee.sock"
 DEFAULT_STATEDIR = "/var/lib/traefikee_state"
 
-_SINGLE_DASH = re.compile(r"-(?P<name>[A-Za-z][\w.-]+)(?P<value>=.*)?", re.DOTALL)
+_INSTEAD = {
+    "storeconfig": ": deploy keeps the configuration in the cluster itself",
+    "healthcheck": '; did you mean "healthcheck-node"?',
+}
+"""Commands of Traefik 1.7, and what is there instead."""
+
+_SINGLE_DASH = re.compile(r"-(?P<name>[A-Za-z][\w.-]*)(?P<value>=.*)?", re.DOTALL)
 
 
 def environment_name(option: str) -> str:
@@ -36,27 +42,39 @@ def environment_name(option: str) -> str:
 
 
 class Command(click.Command):
-    """A command that also takes Go's ``-flag=value``."""
+    """A command that also takes Go's ``-flag=value`` and ``-f=value``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Spell single-dash names of known options with two dashes, then parse."""
-        known = {name.lower() for param in self.params for name in param.opts if name.startswith("--")}
-        return super().parse_args(ctx, [_with_two_dashes(arg, known) for arg in args])
+        """Spell single-dash names of known options with two dashes, and short ones without ``=``, then parse."""
+        known = {name.lower() for param in self.params for name in param.opts}
+        return super().parse_args(ctx, [_as_click_has_it(arg, known) for arg in args])
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the usage line in the product's form."""
-        formatter.write(f"Usage: {ctx.command_path} [flags]\n")
+        arguments = "".join(f" {param.make_metavar(ctx)}" for param in self.params if isinstance(param, click.Argument))
+        formatter.write(f"Usage: {ctx.command_path} [flags]{arguments}\n")
 
 
-def _with_two_dashes(arg: str, known: set[str]) -> str:
+def _as_click_has_it(arg: str, known: set[str]) -> str:
     match = _SINGLE_DASH.fullmatch(arg)
-    return f"-{arg}" if match and f"--{match['name'].lower()}" in known else arg
+    if match is None:
+        return arg
+    name, value = match["name"].lower(), match["value"]
+    if f"--{name}" in known:
+        return f"-{arg}"
+    if len(name) == 1 and f"-{name}" in known and value and len(value) > 1:
+        return f"-{name}{value[1:]}"
+    return arg
 
 
 class Group(click.Group):
     """The command itself: without arguments it prints its usage and succeeds; errors are one line."""
 
     command_class = Command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; a group without a command prints its usage and succeeds."""
+        return super().parse_args(ctx, args or ["--help"])
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the usage in the product's form, then the commands."""
@@ -70,7 +88,7 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; an unknown one is an error with a suggestion."""
         if args and self.get_command(ctx, args[0].lower()) is None and not args[0].startswith("-"):
-            hint = did_you_mean(args[0], self.commands, mark='"')
+            hint = _INSTEAD.get(args[0].lower()) or did_you_mean(args[0], self.commands, mark='"')
             raise click.UsageError(f'unknown command "{args[0]}"{hint}', ctx)
         return super().resolve_command(ctx, args)
 
@@ -79,10 +97,12 @@ class Group(click.Group):
     ) -> NoReturn:
         """Run the command line and exit with its code: 0, 1 for a failure, 2 for a command line that is wrong."""
         arguments = list(sys.argv[1:] if args is None else args)
+        code: Any = 0
         try:
             if not arguments:
                 arguments = ["--help"]
-            super().main(arguments, prog_name, standalone_mode=False, **extra)
+            # What a command leaves with through its context comes back as a value.
+            code = super().main(arguments, prog_name, standalone_mode=False, **extra)
         except click.exceptions.Exit as done:
             sys.exit(done.exit_code)
         except click.ClickException as error:
@@ -93,7 +113,7 @@ class Group(click.Group):
             sys.exit(130)
         except BrokenPipeError:
             sys.exit(0)
-        sys.exit(0)
+        sys.exit(code if isinstance(code, int) else 0)
 
 
 def _sentence(error: click.ClickException) -> str:

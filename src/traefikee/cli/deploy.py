@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shlex
 import socket
 from collections.abc import Callable, Sequence
@@ -13,12 +14,16 @@ from typing import Any
 import click
 
 from traefikee.cli.client import Client
-from traefikee.cli.common import Command, environment_name
-from traefikee.config.names import OPTIONS, Option
+from traefikee.cli.common import Command, environment_name, option, output_option, switch
+from traefikee.cli.tables import print_data
+from traefikee.config.names import OPTIONS, Option, find_option
+from traefikee.config.refusals import REFUSALS
 from traefikee.config.static import StaticConfiguration
 from traefikee.errors import UsageError
 
 MASK = "***"
+_USERS = re.compile(r"(auth[._](?:basic|digest)[._]users):\S+", re.IGNORECASE)
+_SHORT = frozenset({static.short for static in OPTIONS if static.short} | {"c"})
 
 
 class DeployCommand(Command):
@@ -35,7 +40,9 @@ class DeployCommand(Command):
         except click.NoSuchOption:
             # Not only this one: everything that is wrong is told at once.
             own = {name.lstrip("-").lower() for param in self.params for name in param.opts if param.expose_value}
-            _build([(name, value) for name, value in _pairs(args) if name.lower() not in own])
+            pairs = _pairs(args)
+            file = next((value for name, value in pairs if name.lower() in ("configfile", "c")), None)
+            build([(name, value) for name, value in pairs if name.lower() not in own], file or "")
             raise
 
 
@@ -45,6 +52,9 @@ def _pairs(args: Sequence[str]) -> list[tuple[str, str | None]]:
     for arg in args:
         if arg.startswith("-") and len(arg) > 1:
             name, equals, value = arg.lstrip("-").partition("=")
+            glued = not arg.startswith("--") and len(name) > 1 and name[0] in _SHORT
+            if glued and not equals and find_option(name) is None:
+                name, equals, value = name[0], "=", name[1:]
             pairs.append((name, value if equals else None))
         elif pairs and pairs[-1][1] is None:
             pairs[-1] = (pairs[-1][0], arg)
@@ -72,52 +82,106 @@ class StaticOption(click.Option):
         self.static = static
 
 
+class HarmlessOption(click.Option):
+    """The hidden flag of an option that has no meaning here, so that a value which asks for nothing is accepted."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            [f"--{name}", f"static_{name.replace('.', '_').lower()}"],
+            multiple=True,
+            expose_value=False,
+            callback=_remember,
+            is_flag=False,
+            flag_value="true",
+            hidden=True,
+        )
+        self.static_name = name
+
+
 def _remember(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> None:
     """Keep an option's values where the command finds them; the environment counts where the option is not given."""
-    if isinstance(param, StaticOption):
-        given = os.environ.get(environment_name(param.static.name))
-        kept = values or ([given] if given else [])
-        ctx.obj.extend((param.static.name, value) for value in kept)
+    name = param.static.name if isinstance(param, StaticOption) else getattr(param, "static_name", "")
+    given = os.environ.get(environment_name(name))
+    kept = values or ([given] if given else [])
+    ctx.obj.extend((name, value) for value in kept)
 
 
 def static_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add a flag for each static option."""
-    made = [StaticOption(static) for static in reversed(OPTIONS)]
+    """Add ``--configFile``, ``--dry-run`` and ``-o``, and a flag for each static option."""
+    made: list[click.Parameter] = [StaticOption(static) for static in reversed(OPTIONS)]
+    made.extend(HarmlessOption(name) for name, refusal in REFUSALS.items() if refusal.harmless)
     command.__click_params__ = [*getattr(command, "__click_params__", []), *made]  # type: ignore[attr-defined]
+    for add in (
+        output_option,
+        switch("dry-run", help="Check, tell what would change, and change nothing.", show_default=False),
+        option(
+            "configFile",
+            "-c",
+            "configfile",
+            default="",
+            help="Traefik 1.7's configuration file (TOML; YAML or JSON by its suffix); flags count more.",
+            show_default=False,
+        ),
+    ):
+        command = add(command)
     return command
 
 
-def _build(values: Sequence[tuple[str, str | None]]) -> StaticConfiguration:
+def build(values: Sequence[tuple[str, str | None]], config_file: str = "") -> StaticConfiguration:
+    """Return the static configuration of a command line and, unless its name is empty, of a file.
+
+    :raises ConfigurationError: with every problem of both.
+    """
     # Imported here: it brings a certificate library of 10 MB, which the nodes that run with this command do not need.
     from traefikee.config.options import build_static
 
-    return build_static(values, lambda path: Path(path).read_bytes())
+    settings = None
+    if config_file:
+        from traefikee.cli.configuration_file import load_settings
+
+        settings = load_settings(config_file)
+    return build_static(values, lambda path: Path(path).read_bytes(), settings)
 
 
-def command_line(values: Sequence[tuple[str, str | None]]) -> str:
+def command_line(values: Sequence[tuple[str, str | None]], config_file: str = "") -> str:
     """Return the command line to keep with the deployment, secrets masked."""
     secret = {static.name for static in OPTIONS if static.secret}
-    words = ["deploy"]
+    words = ["deploy"] + ([f"--configFile={config_file}"] if config_file else [])
     for name, value in values:
-        shown = MASK if name in secret or "-----BEGIN" in (value or "") else value
+        shown = MASK if name in secret or "-----BEGIN" in (value or "") else _USERS.sub(rf"\1:{MASK}", value or "")
         words.append(f"--{name}={shown}")
     return shlex.join(words)
 
 
-def run_deploy(connect: Callable[[], Client], values: Sequence[tuple[str, str | None]]) -> int:
+def run_deploy(
+    connect: Callable[[], Client],
+    values: Sequence[tuple[str, str | None]],
+    config_file: str = "",
+    *,
+    dry_run: bool = False,
+    output: str = "table",
+) -> int:
     """Check the options here, deploy, print each step; returns the exit code.
 
     :param connect: returns the client; called once the options are right.
+    :param dry_run: tell only what would change.
+    :param output: the form in which a dry run is told.
 
     :raises ConfigurationError: with every problem of the options.
     """
-    if not values:
-        raise UsageError("nothing to deploy: no option is given", 'see "deploy --help"')
-    configuration = _build(values)
+    if not values and not config_file:
+        raise UsageError(
+            "nothing to deploy: no option is given", 'see "deploy --help", or name a file: --configFile=...'
+        )
+    if output != "table" and not dry_run:
+        raise UsageError(f"-o {output} is the form of what --dry-run tells", "leave it out, or add --dry-run")
+    configuration = build(values, config_file)
+    if dry_run:
+        return _tell_plan(connect().post("/v1/plan", {"configuration": configuration.model_dump(mode="json")}), output)
     body = {
         "configuration": configuration.model_dump(mode="json"),
         "by": f"{getpass.getuser()}@{socket.gethostname()}",
-        "command": command_line(values),
+        "command": command_line(values, config_file),
     }
     outcome: bool | None = None
     for step in connect().stream("/v1/deploy", body):
@@ -135,3 +199,16 @@ def run_deploy(connect: Callable[[], Client], values: Sequence[tuple[str, str | 
             "Error: the control node ended the deployment early; look at `list-nodes` and deploy again", err=True
         )
     return 0 if outcome else 1
+
+
+def _tell_plan(plan: dict[str, Any], output: str) -> int:
+    if output != "table":
+        print_data(plan, output)
+        return 0
+    changes, deployed = plan["changes"], plan["deployed"]
+    for change in changes:
+        click.echo(change["message"])
+    count = f"{len(changes)} change{'s' * (len(changes) != 1)}" if changes else "No change"
+    against = f"against configuration {deployed}" if deployed is not None else "(nothing is deployed yet)"
+    click.echo(f"{count} {against}. Nothing was deployed: this was a dry run.")
+    return 0

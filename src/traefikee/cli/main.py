@@ -23,6 +23,7 @@ from traefikee.cli.common import (
     socket_option,
     switch,
 )
+from traefikee.cli.config import config
 from traefikee.cli.deploy import DeployCommand, run_deploy, static_options
 from traefikee.cli.tables import print_data, print_local_nodes
 from traefikee.errors import UsageError
@@ -237,13 +238,14 @@ def print_tokens(tokens: dict[str, str], output: str) -> None:
 @socket_option
 @static_options
 @click.pass_context
-def deploy(ctx: click.Context, traefikeesocket: str) -> None:
+def deploy(ctx: click.Context, traefikeesocket: str, configfile: str, dry_run: bool, output: str) -> None:
     """Put a static configuration in force.
 
     Waits until every live data node has applied it, and says so node by node; exit code 1 if one refuses. Each deploy
-    replaces the one before as a whole. Options are those of Traefik 1.7; each can be given as TRAEFIKEE_<NAME> too.
+    replaces the one before as a whole. Options are those of Traefik 1.7; each can be given as TRAEFIKEE_<NAME> too, and
+    in a file (--configFile).
     """
-    sys.exit(run_deploy(lambda: clients.local(traefikeesocket), ctx.obj))
+    sys.exit(run_deploy(lambda: clients.local(traefikeesocket), ctx.obj, configfile, dry_run=dry_run, output=output))
 
 
 @traefikee.command()
@@ -280,6 +282,9 @@ def healthcheck_node(ctx: click.Context, traefikeesocket: str) -> None:
     healthy = bool(content.get("healthy"))
     click.echo(content.get("message", content.get("error", "")), err=not healthy)
     ctx.exit(0 if healthy else 1)
+
+
+traefikee.add_command(config)
 
 
 # --- from options to what a node is started with ---

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from traefikee import __version__
 from traefikee.cli.client import TIMEOUT, Client
 from traefikee.cli.common import SETTINGS, Group, option, output_option, switch
+from traefikee.cli.config import config
 from traefikee.cli.deploy import DeployCommand, run_deploy, static_options
 from traefikee.cli.main import print_tokens, print_version
 from traefikee.cli.tables import print_data, print_remote_nodes
@@ -203,13 +204,14 @@ def env(clustername: str, output: str) -> None:
 @cluster_option
 @static_options
 @click.pass_context
-def deploy(ctx: click.Context, clustername: str) -> None:
+def deploy(ctx: click.Context, clustername: str, configfile: str, dry_run: bool, output: str) -> None:
     """Put a static configuration in force; files are read on this machine.
 
     Waits until every live data node has applied it, and says so node by node; exit code 1 if one refuses. Each deploy
-    replaces the one before as a whole. Options are those of Traefik 1.7; each can be given as TRAEFIKEE_<NAME> too.
+    replaces the one before as a whole. Options are those of Traefik 1.7; each can be given as TRAEFIKEE_<NAME> too, and
+    in a file (--configFile).
     """
-    sys.exit(run_deploy(lambda: saved_client(clustername), ctx.obj))
+    sys.exit(run_deploy(lambda: saved_client(clustername), ctx.obj, configfile, dry_run=dry_run, output=output))
 
 
 @traefikeectl.command()
@@ -222,3 +224,6 @@ def version(clustername: str, output: str, details: bool) -> None:
     if details:
         content["node"] = saved_client(clustername).get("/v1/version")
     print_version(content, output)
+
+
+traefikeectl.add_command(config)

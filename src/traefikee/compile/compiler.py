@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, TypeAlias, TypeVar, cast
 
 from traefikee.compile import rules as compile_rules
 from traefikee.compile import snapshot as snap
+from traefikee.compile.backends import service_options
+from traefikee.compile.middlewares import chain_name, frontend_middlewares
+from traefikee.compile.problems import Problems
 from traefikee.compile.servers import effective_weight, server_url
+from traefikee.compile.static_options import health_check_interval_of, middlewares_of, retry_of
 from traefikee.config.certificate_checks import check_pair
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.durations import milliseconds
 from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, TLSCertificate
 from traefikee.config.errors import did_you_mean
 from traefikee.config.observability import AccessLog
-from traefikee.config.runtime import ObjectError, ObjectKind, Severity
+from traefikee.config.runtime import ObjectError, ObjectKind, Severity, spelt
 from traefikee.config.static import EntryPoint, LogLevel, StaticConfiguration
 from traefikee.rules import Matcher, Modifier, RuleError, parse_rule
 
@@ -227,6 +231,7 @@ class _Compiler:
             ping=self.static.ping is not None and self.static.ping.entry_point == entry_point.name,
             metrics=self.static.prometheus is not None and self.static.prometheus.entry_point == entry_point.name,
             tls=tls,
+            middlewares=middlewares_of(self.static, entry_point),
         )
 
 
@@ -247,6 +252,7 @@ def _settings(static: StaticConfiguration) -> snap.Settings:
             "root_ca_pem": static.root_cas,
             "access_log": static.access_log and _access_log(static.access_log),
             "metrics": static.prometheus and snap.Metrics(buckets=static.prometheus.buckets),
+            "retry": retry_of(static),
         }
     )
 
@@ -275,6 +281,12 @@ class _Served:
     effective: Frontend
 
 
+_Service: TypeAlias = tuple[snap.Service, Backend]
+"""A service, and the backend as it is in force."""
+_Page: TypeAlias = tuple[str, str]
+"""The id of an error page's service, and why the page cannot be used, or an empty text."""
+
+
 @dataclass
 class _Provider:
     """One provider's part of a compilation."""
@@ -282,7 +294,7 @@ class _Provider:
     compiler: _Compiler
     name: str
     config: DynamicConfiguration
-    services: dict[str, snap.Service] = field(default_factory=dict)
+    services: dict[str, _Service] = field(default_factory=dict)
 
     def run(self) -> DynamicConfiguration:
         """Add everything that is valid to the compiler; return what is in force."""
@@ -291,26 +303,30 @@ class _Provider:
             backend = self.config.backends[name]
             inputs = (backend, refusal("service", f"{self.name}/{name}"))
             key = (self.name, "backend", name)
-            service = recall(key, inputs, errors, partial(self._service, name, backend))
-            if service is not None:
-                self.services[name] = service
+            compiled = recall(key, inputs, errors, partial(self._service, name, backend))
+            if compiled is not None:
+                self.services[name] = compiled
         frontends = {}
         for name in sorted(self.config.frontends):
             frontend = self.config.frontends[name]
             service = self._service_of(name, frontend)
-            frontend_inputs = (frontend, service, refusal("route", f"{self.name}/{name}"))
+            pages = self._pages(frontend) if frontend.errors else {}
+            frontend_inputs = (frontend, service, pages, refusal("route", f"{self.name}/{name}"))
             key = (self.name, "frontend", name)
-            served = recall(key, frontend_inputs, errors, partial(self._frontend, name, frontend, service))
+            served = recall(key, frontend_inputs, errors, partial(self._frontend, name, frontend, service, pages))
             if served is not None and service is not None:
                 self.compiler.routes.append((served.priority, served.route))
                 self.compiler.services[service.id] = service
+                for page in served.effective.errors.values():
+                    answering = self.services[page.backend][0]
+                    self.compiler.services[answering.id] = answering
                 frontends[name] = served.effective
         certificates = {}
         for name in sorted(self.config.tls):
             certificate = self._certificate(name, self.config.tls[name])
             if certificate is not None:
                 certificates[name] = certificate
-        backends = {name: self.config.backends[name] for name in self.services}
+        backends = {name: backend for name, (_, backend) in self.services.items()}
         return DynamicConfiguration(frontends=frontends, backends=backends, tls=certificates)
 
     def _error(self, kind: ObjectKind, name: str, path: str, message: str, severity: Severity = "error") -> None:
@@ -318,49 +334,58 @@ class _Provider:
             ObjectError(provider=self.name, kind=kind, name=name, path=path, message=message, severity=severity)
         )
 
-    def _service(self, name: str, backend: Backend) -> snap.Service | None:
+    def _tell(self, kind: ObjectKind, name: str, problems: Problems) -> None:
+        for one in problems.found:
+            self._error(kind, name, one.path, one.message, one.severity)
+
+    def _service(self, name: str, backend: Backend) -> _Service | None:
         identifier = f"{self.name}/{name}"
-        before = len(self.compiler.errors)
         refusal = self.compiler.refusal("service", identifier)
         if refusal is not None:
             self._error("backend", name, "", refusal)
-        method = backend.load_balancer.method
-        if method.lower() != "wrr":
-            later = "is not supported yet" if method.lower() == "drr" else "is unknown"
-            self._error("backend", name, "loadbalancer/method", f'load balancer method "{method}" {later}; use wrr')
+        problems = Problems(self.name)
+        static = self.compiler.static
+        options, effective = service_options(name, backend, health_check_interval_of(static), problems)
+        self._tell("backend", name, problems)
         servers = []
         for server_name, server in sorted(backend.servers.items()):
-            path = f"servers/{server_name}"
+            part = "url"
             try:
                 url = server_url(server.url)
+                part = "weight"
+                weight = effective_weight(server.weight, allow_min_weight_zero=static.allow_min_weight_zero)
             except ValueError as error:
-                self._error("server", f"{name}/{server_name}", f"{path}/url", str(error))
-                continue
-            try:
-                weight = effective_weight(
-                    server.weight, allow_min_weight_zero=self.compiler.static.allow_min_weight_zero
-                )
-            except ValueError as error:
-                self._error("server", f"{name}/{server_name}", f"{path}/weight", str(error))
+                path = spelt(self.name, f"servers.*.{part}", server_name)
+                self._error("server", f"{name}/{server_name}", path, str(error))
                 continue
             servers.append(snap.Server(name=server_name, url=url, weight=weight))
-        if len(self.compiler.errors) > before:
+        if refusal is not None or problems.failed or len(servers) < len(backend.servers):
             return None
-        return snap.Service(id=identifier, servers=tuple(servers))
+        return snap.Service(id=identifier, servers=tuple(servers), **options), effective
 
-    def _frontend(self, name: str, frontend: Frontend, service: snap.Service | None) -> _Served | None:
-        identifier = f"{self.name}/{name}"
+    def _frontend(
+        self, name: str, frontend: Frontend, service: snap.Service | None, pages: Mapping[str, _Page]
+    ) -> _Served | None:
         entry_points = self._entry_points("frontend", name, frontend.entry_points)
         parts = self._rules(name, frontend)
+        problems = Problems(self.name)
+        for page, (_, reason) in pages.items():
+            if reason:
+                problems.warning("errors.*.backend", f"{reason}; the page is left out", page)
+        defined = {one.name: one for one in self.compiler.static.entry_points}
+        usable = {page: identifier for page, (identifier, reason) in pages.items() if not reason}
+        middlewares, in_force = frontend_middlewares(frontend, usable, defined, problems)
+        self._tell("frontend", name, problems)
+        identifier = f"{self.name}/{name}"
         refusal = self.compiler.refusal("route", identifier)
         if refusal is not None:
             self._error("frontend", name, "", refusal)
-        if service is None or not entry_points or parts is None or refusal is not None:
+        if service is None or not entry_points or parts is None or refusal is not None or problems.failed:
             return None
-        matchers, modifiers = parts
-        keep = self.compiler.static.keep_trailing_slash
         length = sum(len(route.rule.encode(errors="surrogatepass")) for route in frontend.routes.values())
         priority = frontend.priority if frontend.priority > 0 else length
+        matchers, modifiers = parts
+        keep = self.compiler.static.keep_trailing_slash
         route = snap.Route(
             id=identifier,
             entry_points=entry_points,
@@ -369,8 +394,27 @@ class _Provider:
             modifiers=compile_rules.modifiers(modifiers),
             service=service.id,
             pass_host_header=frontend.pass_host_header,
+            middlewares=middlewares,
+            chain=chain_name(self.name, in_force),
         )
-        return _Served(priority, route, frontend.model_copy(update={"entry_points": entry_points}))
+        effective = in_force.model_copy(update={"entry_points": entry_points})
+        return _Served(priority, route, effective)
+
+    def _pages(self, frontend: Frontend) -> dict[str, _Page]:
+        """Return for each error page its service's id, and why it cannot be used."""
+        pages = {}
+        for page, options in sorted(frontend.errors.items()):
+            backend, reason = options.backend, ""
+            if not backend:
+                reason = "it is missing"
+            elif backend not in self.config.backends:
+                reason = f'backend "{backend}" is not defined{did_you_mean(backend, self.config.backends)}'
+            elif backend == frontend.backend:
+                reason = "it is the frontend's own backend; name another one"
+            elif backend not in self.services:
+                reason = f'backend "{backend}" has an error'
+            pages[page] = (f"{self.name}/{backend}", reason)
+        return pages
 
     def _service_of(self, name: str, frontend: Frontend) -> snap.Service | None:
         backend = frontend.backend
@@ -379,7 +423,8 @@ class _Provider:
             self._error("frontend", name, "backend", f'backend "{backend}" is not defined{hint}')
         elif backend not in self.services:
             self._error("frontend", name, "backend", f'its backend "{backend}" has an error')
-        return self.services.get(backend)
+        found = self.services.get(backend)
+        return None if found is None else found[0]
 
     def _rules(self, name: str, frontend: Frontend) -> tuple[list[Matcher], list[Modifier]] | None:
         """Return the matchers and modifiers of all routes, or None if one is wrong."""
@@ -393,7 +438,9 @@ class _Provider:
             try:
                 rule = parse_rule(route.rule)
             except RuleError as error:
-                self._error("frontend", name, f"routes/{route_name}/rule", f'route "{route_name}": {error}')
+                self._error(
+                    "frontend", name, spelt(self.name, "routes.*.rule", route_name), f'route "{route_name}": {error}'
+                )
                 valid = False
                 continue
             matchers += rule.matchers
@@ -410,7 +457,7 @@ class _Provider:
         for entry_point in names:
             if entry_point not in defined:
                 text = f'{by_default}entry point "{entry_point}" is not defined (defined: {", ".join(defined)})'
-                self._error(kind, name, "entrypoints", text, "warning" if valid else "error")
+                self._error(kind, name, spelt(self.name, "entryPoints"), text, "warning" if valid else "error")
         return valid
 
     def _certificate(self, name: str, certificate: TLSCertificate) -> TLSCertificate | None:
@@ -424,7 +471,7 @@ class _Provider:
         for entry_point in names:
             if entry_point not in valid and (certificate.entry_points or not valid):
                 text = f'entry point "{entry_point}" has no TLS'
-                self._error("tls", name, "entrypoints", text, "warning" if valid else "error")
+                self._error("tls", name, spelt(self.name, "entryPoints"), text, "warning" if valid else "error")
         if reason is not None or not valid:
             return None
         identifier = self.compiler.add_certificate(pair)

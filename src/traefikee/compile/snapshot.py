@@ -6,6 +6,8 @@ from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field
 
+from traefikee.compile import snapshot_middlewares as middle
+from traefikee.compile import snapshot_services as parts
 from traefikee.config.model import Model
 
 FORMAT = 1
@@ -76,6 +78,7 @@ class Settings(Model):
     ticket_keys: tuple[str, ...] = ()
     access_log: AccessLog | None = None
     metrics: Metrics | None = None
+    retry: parts.Retry | None = None
 
 
 class ForwardedHeaders(Model):
@@ -122,7 +125,7 @@ class Limits(Model):
 
 class EntryPoint(Model):
     """A listener. ``address`` is in Go's listen syntax; with ``ping`` the engine answers ``/ping`` itself, with
-    ``metrics`` it answers ``/metrics``.
+    ``metrics`` it answers ``/metrics``. ``middlewares``: outermost first.
     """
 
     name: str
@@ -133,6 +136,7 @@ class EntryPoint(Model):
     ping: bool = False
     metrics: bool = False
     tls: TLS | None = None
+    middlewares: tuple[middle.Middleware, ...] = ()
 
 
 class ExactText(Model):
@@ -284,7 +288,10 @@ Modifier: TypeAlias = Annotated[
 
 
 class Route(Model):
-    """Requests that go to one service. Routes stand in the order in which they are tried."""
+    """Requests that go to one service. Routes stand in the order in which they are tried.
+
+    ``middlewares``: outermost first. Routes of the same ``chain`` share what these have to remember.
+    """
 
     id: str
     entry_points: tuple[str, ...]
@@ -295,6 +302,8 @@ class Route(Model):
     pass_host_header: bool = True
     client_roles: tuple[str, ...] = ()
     forward_client_identity: bool = False
+    middlewares: tuple[middle.Middleware, ...] = ()
+    chain: str = ""
 
 
 class Server(Model):
@@ -306,11 +315,16 @@ class Server(Model):
 
 
 class Service(Model):
-    """A group of servers."""
+    """A group of servers, and how requests are spread over them."""
 
     id: str
-    balancer: Literal["wrr"] = "wrr"
+    balancer: Literal["wrr", "drr"] = "wrr"
     servers: tuple[Server, ...] = ()
+    sticky: parts.Sticky | None = None
+    health_check: parts.HealthCheck | None = None
+    max_connections: parts.MaxConnections | None = None
+    circuit_breaker: parts.CircuitBreaker | None = None
+    buffering: parts.Buffering | None = None
 
 
 class Certificate(Model):

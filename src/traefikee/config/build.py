@@ -1,18 +1,24 @@
-"""From the options of a command line to a static configuration, with every problem found at once."""
+"""From the options of a file and a command line to a static configuration, with every problem found at once."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 
 from traefikee.config.addresses import same_listener, split_address
 from traefikee.config.certificate_checks import check_certificates, check_pair
 from traefikee.config.certificates import CertificatePair, ReadFile, load_pem
+from traefikee.config.constraints import parse_constraint
 from traefikee.config.durations import parse_duration
-from traefikee.config.entry_point import parse_entry_point
+from traefikee.config.entry_point import read_entry_point
+from traefikee.config.entry_point_build import build_entry_point
+from traefikee.config.entry_point_keys import Items
 from traefikee.config.errors import ConfigurationError, Problem, did_you_mean, nearest
-from traefikee.config.names import NOT_YET, OPTIONS, Option, find_option, is_not_yet
+from traefikee.config.names import KNOWN, Option, find_option, is_not_yet
 from traefikee.config.observability import Prometheus, build_access_log, build_prometheus
+from traefikee.config.refusals import Refusal, find_refusal
+from traefikee.config.settings import FileSettings, dynamic_problems
 from traefikee.config.static import (
     ClientTLS,
     ConsulOptions,
@@ -22,6 +28,7 @@ from traefikee.config.static import (
     LogLevel,
     Ping,
     RespondingTimeouts,
+    Retry,
     StaticConfiguration,
 )
 
@@ -64,26 +71,30 @@ def _parse_int(text: str) -> int:
     return number
 
 
-def _split(value: str, separators: str) -> list[str]:
-    pattern = r"\s" if separators == " " else f"[{re.escape(separators)}]"
-    return [part.strip() for part in re.split(pattern, value) if part.strip()]
-
-
-def build_static(values: Sequence[tuple[str, str | None]], read_file: ReadFile) -> StaticConfiguration:
-    """Return the static configuration that a command line asks for.
+def build_static(
+    values: Sequence[tuple[str, str | None]], read_file: ReadFile, file: FileSettings | None = None
+) -> StaticConfiguration:
+    """Return the static configuration that a file and a command line ask for.
 
     A nested option switches its parent on (``consul.watch`` gives Consul); ``consul=false`` switches it off whatever is
     below it. Of a repeated scalar the last counts, lists append, and of two entry points of one name the last counts.
+    The command line counts more than the file, option by option: its lists and entry points replace those of the file.
 
     :param values: option names without dashes, in any case, each with its value or None for a bare flag, in order.
     :param read_file: returns a file's content, raises FileNotFoundError or another OSError.
     :raises ConfigurationError: with every problem.
     """
-    return _Builder(read_file).build(values)
+    builder = _Builder(read_file)
+    if file is not None:
+        builder.take_file(file)
+    return builder.build(values)
 
 
 class _Builder:
-    """One pass over one command line; problems are collected and raised at the end."""
+    """One pass over a file and a command line; problems are collected and raised at the end.
+
+    :ivar places: where in the file (``traefik.toml:12``) an option is whose value the command line does not replace.
+    """
 
     def __init__(self, read_file: ReadFile) -> None:
         self.read_file = read_file
@@ -93,28 +104,62 @@ class _Builder:
         self.switches: dict[str, bool] = {}
         self.numbers: dict[str, int] = {}
         self.durations: dict[str, float] = {}
-        self.entry_points: dict[str, EntryPoint] = {}
+        self.places: dict[str, str] = {}
+        self.entry_points: dict[str, tuple[EntryPoint, Items]] = {}
         self.broken_entry_point = False
 
     def problem(self, name: str, message: str) -> None:
-        self.problems.append(Problem(f"--{name}", message))
+        place = self.places.get(name, "")
+        self.problems.append(Problem(name if place else f"--{name}", message, place))
+
+    def spell(self, name: str, beside: str) -> str:
+        """Return an option's name as the source of another one would spell it."""
+        return name if beside in self.places else f"--{name}"
+
+    def take_file(self, file: FileSettings) -> None:
+        self.problems.extend(file.problems)
+        for setting in file.settings:
+            name = setting.option.name
+            self.places[name] = setting.place
+            if setting.option.kind == "list":
+                self.lists[name] = list(setting.values)
+            else:
+                self._try_to_store(setting.option, setting.values[0])
+        for items in file.entry_points:
+            self._take_entry_point(items)
+        self.problems.extend(dynamic_problems(file))
 
     def build(self, values: Sequence[tuple[str, str | None]]) -> StaticConfiguration:
         for name, value in values:
             option = find_option(name)
+            refusal = find_refusal(name)
             if option is not None:
                 self._keep(option, value)
+            elif refusal is not None:
+                self._refuse(name, value, refusal)
             elif is_not_yet(name):
                 self.problem(name, f"--{name} is an option of Traefik 1.7 that this version does not implement yet")
             else:
                 self.problem(name, _unknown(name))
         configuration = self._assemble()
         if self.problems:
-            raise ConfigurationError(self.problems)
+            # Those of the file by line, then those of the command line as they were found.
+            raise ConfigurationError(sorted(self.problems, key=_line))
         return configuration
 
+    def _refuse(self, name: str, value: str | None, refusal: Refusal) -> None:
+        if (value or "true").lower() != refusal.harmless:
+            self.problem(name, refusal.reason)
+        parent = find_option(name.rpartition(".")[0])
+        if parent is not None and parent.kind == "struct":
+            self.switches.setdefault(parent.name, True)
+
     def _keep(self, option: Option, value: str | None) -> None:
+        """Keep what the command line says about an option, instead of what the file does."""
         name = option.name
+        if self.places.pop(name, None) is not None:
+            self.lists.pop(name, None)
+        self._undo_switches(name)
         if option.kind in ("bool", "struct"):
             value = "true" if value is None else value
         elif not value:
@@ -123,13 +168,21 @@ class _Builder:
         if any("\ud800" <= char <= "\udfff" for char in value or ""):
             self.problem(name, "its value is not UTF-8")
             return
+        self._try_to_store(option, value or "")
+
+    def _undo_switches(self, name: str) -> None:
+        """An option switches on what it is below, even if the file has switched that off."""
+        parts = name.split(".")
+        for length in range(1, len(parts)):
+            parent = ".".join(parts[:length])
+            if parent in self.places and self.switches.get(parent) is False:
+                del self.switches[parent]
+
+    def _try_to_store(self, option: Option, value: str) -> None:
         try:
-            self._store(option, value or "")
-        except ConfigurationError as error:
-            self.broken_entry_point = True
-            self.problems.extend(error.problems)
+            self._store(option, value)
         except ValueError as error:
-            self.problem(name, str(error))
+            self.problem(option.name, str(error))
 
     def _store(self, option: Option, value: str) -> None:
         name = option.name
@@ -141,13 +194,22 @@ class _Builder:
             case "duration":
                 self.durations[name] = parse_duration(value)
             case "list":
-                self.lists.setdefault(name, []).extend(_split(value, option.separators))
+                self.lists.setdefault(name, []).extend(option.split(value))
             case "entrypoint":
-                entry_point = parse_entry_point(value, self.read_file)
-                self.entry_points.pop(entry_point.name, None)
-                self.entry_points[entry_point.name] = entry_point
+                self._take_entry_point(read_entry_point(value))
             case "string":
                 self.texts[name] = value
+
+    def _take_entry_point(self, items: Items) -> None:
+        entry_point = build_entry_point(items, self.read_file)
+        self.entry_points.pop(entry_point.name, None)
+        self.entry_points[entry_point.name] = (entry_point, items)
+        self.broken_entry_point |= bool(items.problems)
+        self._collect(items)
+
+    def _collect(self, items: Items) -> None:
+        self.problems.extend(items.problems)
+        items.problems.clear()
 
     def _assemble(self) -> StaticConfiguration:
         ping = self._ping()
@@ -180,6 +242,9 @@ class _Builder:
                 request_accept_grace_timeout=self.durations.get("lifeCycle.requestAcceptGraceTimeout", 0.0),
                 grace_time_out=self.durations.get("graceTimeOut") or self.durations.get("lifeCycle.graceTimeOut", 10.0),
             ),
+            retry=Retry(attempts=self.numbers.get("retry.attempts", 0)) if self.given("retry") else None,
+            health_check_interval=self._health_check_interval(),
+            constraints=self._constraints("constraints"),
             api=self.switches.get("api", False),
             ping=ping,
             access_log=build_access_log(self),
@@ -209,29 +274,66 @@ class _Builder:
 
     def _entry_points(self, ping: Ping | None, prometheus: Prometheus | None) -> tuple[EntryPoint, ...]:
         """Return the entry points, with those that come by themselves: ``http``, ``traefik`` for ping and metrics."""
-        found = list(self.entry_points.values())
+        found = dict(self.entry_points)
         if not found and not self.broken_entry_point:
-            found = [EntryPoint(name="http", address=":80")]
-        names = [entry_point.name for entry_point in found]
+            found["http"] = (EntryPoint(name="http", address=":80"), Items("http", texts=True))
         internal = [("ping.entryPoint", ping), ("metrics.prometheus.entryPoint", prometheus)]
         for option, feature in internal:
-            if feature is None or feature.entry_point in names or self.broken_entry_point:
+            if feature is None or feature.entry_point in found or self.broken_entry_point:
                 continue
             if feature.entry_point == "traefik":
-                found.append(EntryPoint(name="traefik", address=":8080"))
-                names.append("traefik")
+                found["traefik"] = (EntryPoint(name="traefik", address=":8080"), Items("traefik", texts=True))
             else:
-                self.problem(option, _undefined(feature.entry_point, names))
-        for index, entry_point in enumerate(found):
-            for other in found[:index]:
+                self.problem(option, _undefined(feature.entry_point, list(found)))
+        if not self.broken_entry_point:
+            self._check_listeners(list(found.values()))
+            self._check_redirects(found)
+        return tuple(entry_point for entry_point, _ in found.values())
+
+    def _check_listeners(self, found: Sequence[tuple[EntryPoint, Items]]) -> None:
+        for index, (entry_point, items) in enumerate(found):
+            for other, _ in found[:index]:
                 if same_listener(entry_point.address, other.address):
-                    self.problems.append(
-                        Problem(
-                            f"entryPoints.{entry_point.name}.Address",
-                            f'"{entry_point.address}" is already the address of entry point "{other.name}"',
-                        )
+                    items.problem(
+                        "address", f'"{entry_point.address}" is already the address of entry point "{other.name}"'
                     )
-        return tuple(found)
+                    self._collect(items)
+
+    def _check_redirects(self, found: Mapping[str, tuple[EntryPoint, Items]]) -> None:
+        """An entry point can send its clients to another one, and not in a circle."""
+        targets = {
+            name: entry_point.redirect.entry_point
+            for name, (entry_point, _) in found.items()
+            if entry_point.redirect and entry_point.redirect.entry_point
+        }
+        for name, target in targets.items():
+            items = found[name][1]
+            way = [name]
+            while target in targets and target not in way:
+                way.append(target)
+                target = targets[target]
+            if targets[name] not in found:
+                items.problem("redirect.entryPoint", _undefined(targets[name], list(found)))
+            elif targets[name] == name:
+                items.problem("redirect.entryPoint", "is the entry point itself")
+            elif target == name:
+                items.problem("redirect.entryPoint", f"redirects in a circle: {' -> '.join([*way, name])}")
+            self._collect(items)
+
+    def _health_check_interval(self) -> float:
+        option = "healthCheck.interval"
+        interval = self.durations.get(option, 30.0)
+        if not interval:
+            self.problem(option, "has to be above 0")
+        return interval
+
+    def _constraints(self, option: str) -> tuple[str, ...]:
+        for text in self.lists.get(option, []):
+            try:
+                parse_constraint(text)
+            except ValueError as error:
+                self.problem(option, str(error))
+        return tuple(self.lists.get(option, []))
 
     def _default_entry_points(self, entry_points: Sequence[EntryPoint]) -> tuple[str, ...]:
         option = "defaultEntryPoints"
@@ -270,13 +372,14 @@ class _Builder:
     def _consul(self) -> ConsulOptions | None:
         username, password = self.texts.get("consul.username", ""), self.texts.get("consul.password", "")
         if password and not username:
-            self.problem("consul.password", "also needs --consul.username")
+            self.problem("consul.password", f"also needs {self.spell('consul.username', 'consul.password')}")
         options = ConsulOptions(
             endpoint=self.texts.get("consul.endpoint", "127.0.0.1:8500"),
             watch=self.switches.get("consul.watch", True),
             prefix=self.texts.get("consul.prefix", "traefik").strip("/"),
             username=username,
             password=password,
+            constraints=self._constraints("consul.constraints"),
             tls=self._client_tls("consul.tls"),
         )
         if not options.prefix:
@@ -288,12 +391,13 @@ class _Builder:
         return options if self.given("consul") else None
 
     def _check_endpoint(self, option: str, endpoint: str) -> None:
+        username, password, tls = (self.spell(f"consul.{part}", option) for part in ("username", "password", "tls"))
         if "@" in endpoint:
-            self.problem(option, "contains a user name; use --consul.username and --consul.password")
+            self.problem(option, f"contains a user name; use {username} and {password}")
             return
         if "://" in endpoint:
             bare = endpoint.partition("://")[2].rstrip("/")
-            self.problem(option, f'"{endpoint}" has a scheme; write {bare} (and --consul.tls for TLS)')
+            self.problem(option, f'"{endpoint}" has a scheme; write {bare} (and {tls} for TLS)')
             return
         try:
             host, port = split_address(endpoint)
@@ -307,7 +411,8 @@ class _Builder:
         texts = {part: self.texts.get(f"{parent}.{part}", "") for part in ("ca", "cert", "key")}
         for part, other in (("cert", "key"), ("key", "cert")):
             if texts[part] and not texts[other]:
-                self.problem(f"{parent}.{part}", f"also needs --{parent}.{other}")
+                name = f"{parent}.{part}"
+                self.problem(name, f"also needs {self.spell(f'{parent}.{other}', name)}")
         cert, key = self._pem(f"{parent}.cert", texts["cert"]), self._pem(f"{parent}.key", texts["key"])
         reason = check_pair(CertificatePair(chain_pem=cert, key_pem=key)) if cert and key else None
         if reason:
@@ -321,8 +426,13 @@ class _Builder:
         return tls if self.given(parent) else None
 
 
+def _line(problem: Problem) -> int:
+    number = problem.where.rpartition(":")[2]
+    return int(number) if number.isdecimal() else 0 if problem.where else sys.maxsize
+
+
 def _unknown(name: str) -> str:
-    near = nearest(name, (*(option.name for option in OPTIONS), *NOT_YET))
+    near = nearest(name, (*KNOWN, "configFile"))
     return f"unknown option --{name}" + (f"; did you mean --{near}?" if near else "")
 
 

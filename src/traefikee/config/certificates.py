@@ -36,13 +36,7 @@ def load_pem(text: str, read_file: ReadFile) -> str:
     if _ARMOUR in text:
         return text
     shown = _shown_path(text)
-    try:
-        content = read_file(text)
-    except FileNotFoundError:
-        raise ValueError(f"there is no file {shown}, and it is not PEM text either") from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "its name is not valid"
-        raise ValueError(f"file {shown} cannot be read: {reason}") from None
+    content = _read(text, read_file, ", and it is not PEM text either")
     try:
         pem = content.decode()
     except UnicodeDecodeError:
@@ -50,6 +44,29 @@ def load_pem(text: str, read_file: ReadFile) -> str:
     if _ARMOUR not in pem:
         raise ValueError(f"file {shown} is not PEM")
     return pem
+
+
+def load_text(path: str, read_file: ReadFile) -> str:
+    """Return the text of a file in UTF-8.
+
+    :raises ValueError: it cannot be read, or is no text. The message names the path but never holds content.
+    """
+    content = _read(path, read_file, "")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"file {_shown_path(path)} is not text in UTF-8") from None
+
+
+def _read(path: str, read_file: ReadFile, missing: str) -> bytes:
+    shown = _shown_path(path)
+    try:
+        return read_file(path)
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {shown}{missing}") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "its name is not valid"
+        raise ValueError(f"file {shown} cannot be read: {reason}") from None
 
 
 def _shown_path(text: str) -> str:

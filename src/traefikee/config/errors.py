@@ -16,17 +16,20 @@ MOST_NAMES = 1000
 class Problem:
     """One thing that is wrong with a static configuration.
 
-    :ivar path: the option as the user writes it (``--consul.endpoint``) or the part of an entry point
-        (``entryPoints.https.TLS.MinVersion``).
+    :ivar path: the option as the user writes it (``--consul.endpoint``; ``consul.endpoint`` in a file) or the part of
+        an entry point (``entryPoints.https.TLS.MinVersion``); empty for a file as a whole.
     :ivar message: what is wrong with it, and what is allowed. Never contains a secret.
+    :ivar where: file and line (``traefik.toml:12``), or empty for a command line.
     """
 
     path: str
     message: str
+    where: str = ""
 
     def __str__(self) -> str:
-        names_itself = self.message.startswith((f"{self.path} ", f"unknown option {self.path}"))
-        return self.message if names_itself else f"{self.path}: {self.message}"
+        names_itself = not self.path or self.message.startswith((f"{self.path} ", f"unknown option {self.path}"))
+        sentence = self.message if names_itself else f"{self.path}: {self.message}"
+        return f"{self.where}: {sentence}" if self.where else sentence
 
 
 class ConfigurationError(TraefikeeError):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from traefikee.config.refusals import REFUSALS, TABLES
 
 OptionKind: TypeAlias = Literal["string", "bool", "int", "duration", "list", "struct", "entrypoint"]
 
@@ -30,6 +33,11 @@ class Option:
     short: str = ""
     secret: bool = False
     separators: str = ","
+
+    def split(self, value: str) -> list[str]:
+        """Return the values that one text of a list holds."""
+        pattern = r"\s" if self.separators == " " else f"[{re.escape(self.separators)}]"
+        return [part.strip() for part in re.split(pattern, value) if part.strip()]
 
 
 OPTIONS: tuple[Option, ...] = (
@@ -78,6 +86,11 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("lifeCycle.graceTimeOut", "duration", "How long running requests may take when a node stops", "10s"),
     Option("graceTimeOut", "duration", "Deprecated: use lifeCycle.graceTimeOut; wins over it if above 0", "0", "g"),
+    Option("retry", "struct", "Send a request again, to another server, if one does not answer", "false"),
+    Option("retry.attempts", "int", "How often in all; 0: once for each server of the backend", "0"),
+    Option("healthCheck", "struct", "Set how servers are checked", "false"),
+    Option("healthCheck.interval", "duration", "Time between two checks where a backend does not say it", "30s"),
+    Option("constraints", "list", "Use only servers whose tags match: 'tag==web-*', 'tag!=old'"),
     Option("api", "struct", "API and dashboard on the control nodes", "false"),
     Option("ping", "struct", "Answer /ping on an entry point", "false"),
     Option("ping.entryPoint", "string", "The entry point of /ping; traefik is made on :8080 if need be", "traefik"),
@@ -124,6 +137,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("consul.prefix", "string", "Prefix of the keys", "traefik"),
     Option("consul.username", "string", "User name for Consul"),
     Option("consul.password", "string", "Password for Consul", secret=True),
+    Option("consul.constraints", "list", "As constraints, for servers from Consul alone"),
     Option("consul.tls", "struct", "Speak TLS to Consul", "false"),
     Option("consul.tls.ca", "string", "Authorities of Consul's certificate (file or PEM), instead of the system's"),
     Option("consul.tls.cert", "string", "Client certificate for Consul (file or PEM)"),
@@ -134,16 +148,7 @@ OPTIONS: tuple[Option, ...] = (
 NOT_YET: frozenset[str] = frozenset(
     {
         "acme",
-        "api.dashboard",
-        "api.debug",
-        "api.entryPoint",
         "api.statistics",
-        "boltdb",
-        "checkNewVersion",
-        "cluster",
-        "configFile",
-        "constraints",
-        "consul.constraints",
         "consul.debugLogGeneratedTemplate",
         "consul.filename",
         "consul.templateVersion",
@@ -156,8 +161,6 @@ NOT_YET: frozenset[str] = frozenset(
         "etcd",
         "eureka",
         "file",
-        "healthCheck",
-        "hostResolver",
         "kubernetes",
         "marathon",
         "mesos",
@@ -166,13 +169,8 @@ NOT_YET: frozenset[str] = frozenset(
         "metrics.statsd",
         "rancher",
         "rest",
-        "retry",
-        "sendAnonymousUsage",
         "serviceFabric",
         "tracing",
-        "traefikLog",
-        "traefikLogsFile",
-        "web",
         "zookeeper",
     }
 )
@@ -182,6 +180,10 @@ _NOT_YET_FOLDED = frozenset(name.lower() for name in NOT_YET)
 _BY_FOLDED = {option.name.lower(): option for option in OPTIONS} | {
     option.short: option for option in OPTIONS if option.short
 }
+
+
+KNOWN: tuple[str, ...] = (*(option.name for option in OPTIONS), *sorted(NOT_YET), *REFUSALS)
+"""Every option of Traefik 1.7, for suggestions."""
 
 
 def find_option(name: str) -> Option | None:
@@ -197,5 +199,5 @@ def is_not_yet(name: str) -> bool:
 
 def top_level_names() -> frozenset[str]:
     """Return the first part of every static option's name, in lower case (``consul``, ``entrypoints``, ``docker``)."""
-    names = {option.name for option in OPTIONS} | NOT_YET
+    names = {option.name for option in OPTIONS} | NOT_YET | set(REFUSALS) | TABLES | {"configFile"}
     return frozenset(name.split(".")[0].lower() for name in names)

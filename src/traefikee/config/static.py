@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal, TypeAlias
 
 from traefikee.config.certificates import CertificatePair
+from traefikee.config.middlewares import Auth, Redirect, WhiteList
 from traefikee.config.model import Model
 from traefikee.config.observability import AccessLog, Prometheus
 
@@ -41,9 +42,12 @@ class EntryPointTLS(Model):
 
 
 class ForwardedHeaders(Model):
-    """Whose ``X-Forwarded-*`` headers survive: everybody's (``insecure``), or those of these addresses and networks."""
+    """Whose ``X-Forwarded-*`` headers survive: everybody's (``insecure``), or those of these addresses and networks.
 
-    insecure: bool = True
+    Nobody's by default, where Traefik 1.7 trusts everybody.
+    """
+
+    insecure: bool = False
     trusted_ips: tuple[str, ...] = ()
 
 
@@ -66,7 +70,13 @@ class ProxyProtocol(Model):
 
 
 class EntryPoint(Model):
-    """A named listener. ``address`` is in Go's listen syntax (``:80``, ``1.2.3.4:80``, ``[::1]:80``, ``name:80``)."""
+    """A named listener. ``address`` is in Go's listen syntax (``:80``, ``1.2.3.4:80``, ``[::1]:80``, ``name:80``).
+
+    :ivar compress: whether responses are compressed for clients that accept it.
+    :ivar auth: who is let in; files with users are embedded in ``users``, those with TLS material as PEM.
+    :ivar white_list: which addresses are let in.
+    :ivar redirect: where every request is sent instead.
+    """
 
     name: str
     address: str
@@ -74,6 +84,10 @@ class EntryPoint(Model):
     forwarded_headers: ForwardedHeaders = ForwardedHeaders()
     connection_limits: ConnectionLimits = ConnectionLimits()
     proxy_protocol: ProxyProtocol | None = None
+    compress: bool = False
+    redirect: Redirect | None = None
+    auth: Auth | None = None
+    white_list: WhiteList | None = None
 
 
 class ForwardingTimeouts(Model):
@@ -106,6 +120,15 @@ class LifeCycle(Model):
     grace_time_out: float = 10.0
 
 
+class Retry(Model):
+    """A request that a server did not answer is sent to another one.
+
+    :ivar attempts: how often in all, the first time included; 0: once for each server of the backend.
+    """
+
+    attempts: int = 0
+
+
 class Ping(Model):
     """``/ping`` on an entry point."""
 
@@ -128,6 +151,7 @@ class ConsulOptions(Model):
 
     :ivar endpoint: ``host:port``, several separated by commas.
     :ivar prefix: the keys' prefix, without slashes around it.
+    :ivar constraints: in addition to those of all providers.
     """
 
     secret_fields: ClassVar[frozenset[str]] = frozenset({"password"})
@@ -137,6 +161,7 @@ class ConsulOptions(Model):
     prefix: str = "traefik"
     username: str = ""
     password: str = ""
+    constraints: tuple[str, ...] = ()
     tls: ClientTLS | None = None
 
     @property
@@ -146,7 +171,11 @@ class ConsulOptions(Model):
 
 
 class StaticConfiguration(Model):
-    """Everything that ``deploy`` can say. A new one has the defaults of an empty command line."""
+    """Everything that ``deploy`` can say. A new one has the defaults of an empty command line.
+
+    :ivar health_check_interval: time between two checks of a server whose backend does not say it, in seconds.
+    :ivar constraints: ``tag==pattern`` and ``tag!=pattern``: which servers of the providers count; all have to hold.
+    """
 
     entry_points: tuple[EntryPoint, ...] = (EntryPoint(name="http", address=":80"),)
     default_entry_points: tuple[str, ...] = ("http",)
@@ -161,6 +190,9 @@ class StaticConfiguration(Model):
     forwarding_timeouts: ForwardingTimeouts = ForwardingTimeouts()
     responding_timeouts: RespondingTimeouts = RespondingTimeouts()
     life_cycle: LifeCycle = LifeCycle()
+    retry: Retry | None = None
+    health_check_interval: float = 30.0
+    constraints: tuple[str, ...] = ()
     api: bool = False
     ping: Ping | None = None
     access_log: AccessLog | None = None

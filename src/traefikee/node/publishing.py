@@ -21,6 +21,7 @@ from traefikee.compile import changes
 from traefikee.compile.changes import Change, Header, State
 from traefikee.compile.snapshot import EntryPoint, Snapshot
 from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, TLSCertificate
+from traefikee.config.middlewares import MiddlewareModel
 from traefikee.config.model import Model
 from traefikee.errors import TraefikeeError, UnreachableError
 
@@ -42,8 +43,10 @@ class DeposedError(TraefikeeError):
 
 
 def text(item: Model | bytes) -> bytes:
-    """Return an object's text; equal objects have equal texts."""
-    return item if isinstance(item, bytes) else item.model_dump_json(by_alias=True).encode()
+    """Return an object's text; equal objects have equal texts. What the engine does not read holds no defaults."""
+    if isinstance(item, bytes):
+        return item
+    return item.model_dump_json(by_alias=True, exclude_defaults=isinstance(item, MiddlewareModel)).encode()
 
 
 def difference(before: Objects, after: Objects) -> Change:

@@ -19,6 +19,7 @@ from traefikee.compile.compiler import Compiled, Memory, compile_snapshot
 from traefikee.compile.snapshot import Snapshot
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.dynamic import DynamicConfiguration
+from traefikee.config.runtime import told
 from traefikee.errors import TraefikeeError, UnreachableError
 from traefikee.node.engine import Engine, Problem
 from traefikee.node.publishing import (
@@ -205,7 +206,7 @@ class Routing:
         deployed = pointer.config != self._deployment.number
         after, frames = await asyncio.to_thread(self._draft, before, compiled.snapshot, runtime, deployed)
         errors = tuple(one for provider in emitted.values() for one in provider.errors) + compiled.errors
-        after = replace(after, pointer=after.pointer.model_copy(update={"errors": errors, "failure": ""}))
+        after = replace(after, pointer=after.pointer.model_copy(update={"errors": told(errors), "failure": ""}))
         await self._put_statuses(statuses)
         if after.pointer != pointer:
             await self._point(before, after, frames)
@@ -213,7 +214,8 @@ class Routing:
                 "snapshot published",
                 revision=after.pointer.revision,
                 routes=len(compiled.snapshot.routes),
-                left_out=len(errors),
+                errors=sum(one.severity == "error" for one in errors),
+                warnings=sum(one.severity == "warning" for one in errors),
                 bytes=sum(map(len, frames)),
             )
         await self._shorten(after)

@@ -17,6 +17,8 @@ from traefikee.config.static import ClientTLS, ConsulOptions
 from traefikee.errors import UnreachableError
 from traefikee.providers import kv
 from traefikee.providers.base import Emitted, Failed, Listener, Provider
+from traefikee.providers.files import load_files
+from traefikee.providers.kv.reader import Counts, everyone
 from traefikee.tls import load_pair
 
 WAIT = 55
@@ -34,12 +36,14 @@ class ConsulProvider(Provider):
     """Reads frontends, backends and certificates from Consul's key-value store.
 
     :param options: the deployed ``consul`` options.
+    :param counts: tells by its tags whether a server counts.
     """
 
     name = "consul"
 
-    def __init__(self, options: ConsulOptions) -> None:
+    def __init__(self, options: ConsulOptions, counts: Counts = everyone) -> None:
         self._options = options
+        self._counts = counts
         self._prefix = options.prefix.strip("/")
         self._endpoints = options.endpoints
         self._log = log.get(self.name)
@@ -93,7 +97,7 @@ class ConsulProvider(Provider):
         """Read, emit, wait for a change; returns after the first read where nothing is to be watched."""
         emitted: dict[str, bytes] | None = None
         reading, aliased_reading = _Reading(), _Reading()
-        decoder = kv.Decoder(self._prefix, self.name)
+        decoder = kv.Decoder(self._prefix, self.name, self._counts)
         while True:
             index, pairs = await self._read(client, self._prefix, reading)
             alias = kv.alias_of(pairs, self._prefix)
@@ -108,7 +112,7 @@ class ConsulProvider(Provider):
                 unusable = [error.message for error in decoded.errors if error.kind == "provider"]
                 if unusable:
                     raise UnreachableError("; ".join(unusable))
-                configuration, more = kv.load_certificates(decoded.configuration, _read_file, self.name)
+                configuration, more = await asyncio.to_thread(load_files, decoded.configuration, _read_file, self.name)
                 listener(Emitted(configuration, decoded.errors + tuple(more), decoded.notes))
             if not self._options.watch:
                 return

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from traefikee.compile import snapshot_middlewares as middle
 from traefikee.compile.compiler import Compiled, Memory, compile_snapshot
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.dynamic import (
@@ -91,14 +93,21 @@ def test_what_is_in_force() -> None:
     assert list(effective.backends) == ["b"]
 
 
-def test_a_method_other_than_wrr() -> None:
+def test_methods() -> None:
+    names = ("DRR", "Wrr", "zzz")
     config = DynamicConfiguration(
-        backends={name: Backend(load_balancer=LoadBalancer(method=name)) for name in ("drr", "Wrr", "zzz")}
+        backends={name: Backend(load_balancer=LoadBalancer(method=name)) for name in names},
+        frontends={name: frontend(backend=name) for name in names},
     )
-    assert sentences(compiled(config)) == [
-        ("error", 'backend "file/drr": load balancer method "drr" is not supported yet; use wrr'),
-        ("error", 'backend "file/zzz": load balancer method "zzz" is unknown; use wrr'),
-    ]
+    result = compiled(config)
+    text = 'load balancer method "zzz" is unknown, wrr is used; it has to be wrr or drr'
+    assert sentences(result) == [("warning", f'backend "file/zzz": loadBalancer.method: {text}')]
+    assert {one.id: one.balancer for one in result.snapshot.services} == {
+        "file/DRR": "drr",
+        "file/Wrr": "wrr",
+        "file/zzz": "wrr",
+    }
+    assert result.effective["file"].backends["zzz"].load_balancer.method == "wrr"
 
 
 def test_certificates_without_entry_points_go_to_the_default_ones_with_tls() -> None:
@@ -156,6 +165,43 @@ def test_a_refused_service_takes_its_frontends_along() -> None:
     assert [route.id for route in result.snapshot.routes] == ["file/g"]
 
 
+def test_the_service_of_an_error_page_is_there_and_refused_with_it() -> None:
+    page = {"e": {"status": ["404"], "backend": "pages", "query": "/{status}"}}
+    config = DynamicConfiguration(
+        frontends={"f": frontend(errors=page)}, backends={"b": GOOD_BACKEND, "pages": GOOD_BACKEND}
+    )
+    snapshot = compiled(config).snapshot
+    assert [service.id for service in snapshot.services] == ["file/b", "file/pages"]
+    assert snapshot.routes[0].middlewares == (
+        middle.Errors(pages=(middle.ErrorPage(status=((404, 404),), service="file/pages", query="/{status}"),)),
+    )
+    result = compiled(config, rejected={"service:file/pages": "no use"})
+    assert sentences(result) == [
+        ("error", 'backend "file/pages": the engine refuses it: no use'),
+        ("warning", 'frontend "file/f": errors.e.backend: backend "pages" has an error; the page is left out'),
+    ]
+    assert result.snapshot.routes[0].middlewares == ()
+
+
+def test_chains() -> None:
+    one: dict[str, Any] = {"headers": {"frame_deny": True}}
+    config = DynamicConfiguration(
+        frontends={
+            "a": frontend("Host:a", **one),
+            "b": frontend("Host:b", entry_points=["http"], **one),
+            "c": frontend("Host:a", priority=7, **one),
+            "d": frontend("Host:a", backend="c", **one),
+            "e": frontend("Host:a"),
+        },
+        backends={"b": GOOD_BACKEND, "c": GOOD_BACKEND},
+    )
+    result = compiled({"file": config, "consul": config}).snapshot
+    chains = {route.id: route.chain for route in result.routes}
+    assert chains["file/a"] == chains["file/b"]
+    assert len(set(chains.values())) == 8
+    assert {name: chain for name, chain in chains.items() if name.split("/")[0] != chain.split("/")[0]} == {}
+
+
 def test_great_priorities_keep_their_order() -> None:
     config = DynamicConfiguration(
         frontends={"a": frontend(priority=2**40), "b": frontend(priority=2**41)}, backends={"b": GOOD_BACKEND}
@@ -172,8 +218,26 @@ def _made(model: type[BaseModel], **fields: st.SearchStrategy[object]) -> st.Sea
     return st.fixed_dictionaries(fields).map(model.model_validate)
 
 
+_OPTIONS: dict[str, st.SearchStrategy[object]] = {
+    "errors": st.dictionaries(
+        st.sampled_from(["e1", "e2"]),
+        st.fixed_dictionaries(
+            {
+                "backend": st.sampled_from(["b1", "b2", "b3", ""]),
+                "status": st.sampled_from([("404",), ("500-599", "404"), ("x",), ()]),
+            }
+        ),
+        max_size=2,
+    ),
+    "white_list": st.sampled_from([None, {"source_range": ["::1"]}, {"source_range": ["x"]}, {}]),
+    "redirect": st.sampled_from([None, {"entry_point": "https"}, {"entry_point": "zzz"}, {"regex": "a"}]),
+    "auth": st.sampled_from([None, {}, {"basic": {"users": ["a:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=", "b:c"]}}]),
+    "rate_limit": st.sampled_from([None, {"extractor_func": "client.ip"}, {"extractor_func": "x"}]),
+    "headers": st.sampled_from([None, {"custom_request_headers": {"a": "b"}}, {"sts_seconds": -1}]),
+}
 _FRONTENDS = _made(
     Frontend,
+    **_OPTIONS,
     backend=st.sampled_from(["b1", "b2", "b3"]),
     entry_points=st.lists(st.sampled_from(["http", "https", "nope"]), max_size=3).map(tuple),
     priority=st.integers(-1, 20),
@@ -181,7 +245,13 @@ _FRONTENDS = _made(
     routes=st.dictionaries(st.sampled_from(["r1", "r2"]), _made(Route, rule=_RULES), max_size=2),
 )
 _SERVERS = _made(Server, url=st.sampled_from(["http://h", "h2c://h", "https://h:1"]), weight=st.integers(-1, 3))
-_BACKENDS = _made(Backend, servers=st.dictionaries(st.sampled_from(["s1", "s2"]), _SERVERS, max_size=2))
+_BACKENDS = _made(
+    Backend,
+    servers=st.dictionaries(st.sampled_from(["s1", "s2"]), _SERVERS, max_size=2),
+    load_balancer=st.sampled_from([{}, {"method": "x"}, {"sticky": True}, {"stickiness": {"same_site": "x"}}]),
+    health_check=st.sampled_from([None, {"path": "/"}, {"path": "/", "interval": "1"}, {"path": "//"}]),
+    max_conn=st.sampled_from([None, {"amount": 1, "extractor_func": "client.ip"}, {"amount": 1}]),
+)
 _TLS = _made(
     TLSCertificate,
     entry_points=st.lists(st.sampled_from(["http", "https", "nope"]), max_size=2).map(tuple),
@@ -244,7 +314,14 @@ def test_each_frontend_is_either_served_or_has_an_error(config: DynamicConfigura
     assert not served & failed
     assert served == set(result.effective["file"].frontends)
     services = {service.id for service in result.snapshot.services}
-    assert services == {route.service for route in result.snapshot.routes}
+    pages = {
+        page.service
+        for route in result.snapshot.routes
+        for one in route.middlewares
+        if isinstance(one, middle.Errors)
+        for page in one.pages
+    }
+    assert services == {route.service for route in result.snapshot.routes} | pages
 
 
 @given(_CONFIGURATIONS)
@@ -270,9 +347,20 @@ SOME_FRONTENDS = st.sampled_from(
         frontend("Hots:a"),
         frontend(backend="other"),
         frontend(entry_points=("x", "http")),
+        frontend(errors={"e": {"status": ["404"], "backend": "other"}}),
+        frontend(errors={"e": {"status": ["404"], "backend": "othe"}}),
+        frontend(redirect={"entry_point": "https"}),
+        frontend(auth={"basic": {"users": ["a:b"]}}, headers={"frame_deny": True}),
     ]
 )
-SOME_BACKENDS = st.sampled_from([GOOD_BACKEND, Backend(servers={"s": Server(url="nonsense")}), Backend()])
+SOME_BACKENDS = st.sampled_from(
+    [
+        GOOD_BACKEND,
+        GOOD_BACKEND.model_copy(update={"load_balancer": LoadBalancer(method="x")}),
+        Backend(servers={"s": Server(url="nonsense")}),
+        Backend(),
+    ]
+)
 SOME_CONFIGURATIONS = st.builds(
     DynamicConfiguration,
     frontends=st.dictionaries(st.sampled_from("fgh"), SOME_FRONTENDS),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,7 @@ def test_the_document() -> None:
             "insecure_skip_verify": False,
             "root_ca_pem": "",
             "ticket_keys": [],
+            "retry": None,
             "access_log": None,
             "metrics": None,
         },
@@ -82,6 +84,7 @@ def test_the_document() -> None:
                 "ping": False,
                 "metrics": False,
                 "tls": None,
+                "middlewares": [],
             },
             {
                 "name": "https",
@@ -99,6 +102,7 @@ def test_the_document() -> None:
                     "sni_strict": False,
                     "client_ca": {"pem": "-----", "optional": True},
                 },
+                "middlewares": [],
             },
         ],
         "routes": [
@@ -124,6 +128,8 @@ def test_the_document() -> None:
                 "pass_host_header": True,
                 "client_roles": [],
                 "forward_client_identity": False,
+                "middlewares": [],
+                "chain": "",
             }
         ],
         "services": [
@@ -131,6 +137,11 @@ def test_the_document() -> None:
                 "id": "consul/b",
                 "balancer": "wrr",
                 "servers": [{"name": "s", "url": "http://h", "weight": 1}],
+                "sticky": None,
+                "health_check": None,
+                "max_connections": None,
+                "circuit_breaker": None,
+                "buffering": None,
             }
         ],
         "certificates": [{"id": "c", "chain_pem": "chain", "key_pem": "geheim", "ocsp_response": ""}],
@@ -150,3 +161,9 @@ def test_unknown_fields_are_refused_without_repeating_the_document() -> None:
         Snapshot.from_json(json.dumps(document))
     assert "geheim" not in str(caught.value)
     assert "geheim" not in repr(WHOLE)
+
+
+def test_the_documented_example_is_one_with_every_field() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "internals" / "snapshot.md").read_text()
+    document = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    assert json.loads(Snapshot.from_json(json.dumps(document)).to_json()) == document

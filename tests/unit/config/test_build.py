@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from traefikee.config.build import build_static, parse_bool
 from traefikee.config.errors import ConfigurationError
+from traefikee.config.middlewares import Redirect
 from traefikee.config.names import NOT_YET, OPTIONS, find_option, is_not_yet
-from traefikee.config.static import ClientTLS, ConsulOptions, EntryPoint, Ping, StaticConfiguration
+from traefikee.config.refusals import REFUSALS
+from traefikee.config.static import ClientTLS, ConsulOptions, EntryPoint, Ping, Retry, StaticConfiguration
 
 FILES = Path(__file__).parents[2] / "golden" / "files"
 
@@ -126,6 +128,9 @@ def test_json_round_trip() -> None:
         "--ping",
         "--entryPoints=Name:http Address::80 ForwardedHeaders.TrustedIPs:10.0.0.0/8",
         "--entryPoints=Name:https Address::443 TLS:a.example.crt,a.example.key CA:ca.example.crt",
+        "--entryPoints=Name:admin Address::81 Auth.Basic.Users:a:{SHA}b WhiteList.SourceRange:10.0.0.0/8 Compress:on",
+        "--entryPoints=Name:old Address::82 Redirect.EntryPoint:https",
+        "--retry",
     )
     assert StaticConfiguration.model_validate_json(configuration.model_dump_json()) == configuration
 
@@ -179,12 +184,99 @@ def test_booleans_are_those_of_go() -> None:
         ("acme.email", "--acme.email is an option of Traefik 1.7 that this version does not implement yet"),
         ("api.statistics.recentErrors",
          "--api.statistics.recentErrors is an option of Traefik 1.7 that this version does not implement yet"),
-        ("consul.constraints",
-         "--consul.constraints is an option of Traefik 1.7 that this version does not implement yet"),
+        ("consul.trace", "--consul.trace is an option of Traefik 1.7 that this version does not implement yet"),
     ],
 )  # fmt: skip
 def test_unknown_and_unfinished_options(name: str, line: str) -> None:
     assert problems(f"--{name}=x") == [line]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("boltdb.endpoint=x", "a file on one machine is no store for a cluster"),
+        ("web", "use api, ping and metrics.prometheus"),
+        ("traefikLog.filePath=/x", "nodes log on their standard error"),
+        ("hostResolver.cnameFlattening", "names are not resolved for requests"),
+        ("hostResolver.resolvDepth=3", "names are not resolved for requests"),
+        ("checkNewVersion", "nothing here asks for new versions"),
+        ("api.entryPoint=http", "served by the control nodes"),
+        ("CLUSTER.node=a", "a cluster is what traefikee always is"),
+    ],
+)
+def test_options_without_meaning_are_refused_with_a_reason(name: str, reason: str) -> None:
+    (line,) = problems(f"--{name}")
+    assert line.startswith(f"--{name.partition('=')[0]}: ")
+    assert reason in line
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["checkNewVersion=false", "sendAnonymousUsage=FALSE", "hostresolver.cnameflattening=false",
+     "traefikLog.format=common"],
+)  # fmt: skip
+def test_options_that_ask_for_what_happens_anyway_are_accepted(name: str) -> None:
+    assert build(f"--{name}") == StaticConfiguration()
+
+
+@pytest.mark.parametrize("name", ["api.dashboard", "api.dashboard=true", "api.entryPoint=traefik", "api.debug=false"])
+def test_options_below_the_api_switch_it_on(name: str) -> None:
+    assert build(f"--{name}") == build("--api")
+    assert not build("--api=false", f"--{name}").api
+
+
+def test_refusals_are_no_options() -> None:
+    for name in REFUSALS:
+        assert find_option(name) is None
+        assert not is_not_yet(name)
+
+
+@pytest.mark.parametrize(
+    ("words", "retry"),
+    [([], None), (["retry"], Retry()), (["retry.attempts=4"], Retry(attempts=4)),
+     (["retry.attempts=4", "retry=false"], None)],
+)  # fmt: skip
+def test_retry(words: list[str], retry: Retry | None) -> None:
+    assert build(*(f"--{word}" for word in words)).retry == retry
+
+
+def test_the_interval_of_health_checks() -> None:
+    assert build("--healthCheck").health_check_interval == 30
+    assert build("--healthCheck.interval=1m").health_check_interval == 60
+    assert problems("--healthCheck.interval=0") == ["--healthCheck.interval: has to be above 0"]
+
+
+def test_constraints() -> None:
+    configuration = build("--constraints=tag==a*,tag!=b", "--constraints=tag==c", "--consul.constraints=tag!=d")
+    assert configuration.constraints == ("tag==a*", "tag!=b", "tag==c")
+    assert configuration.consul == ConsulOptions(constraints=("tag!=d",))
+    assert problems("--constraints=tag=a,name==b") == [
+        '--constraints: "tag=a" is not a constraint; write tag==pattern or tag!=pattern',
+        '--constraints: "name==b": only "tag" can be compared, not "name"',
+    ]
+
+
+def _redirects(*pairs: tuple[str, str]) -> list[str]:
+    return [
+        f"--entryPoints=Name:{name} Address::{80 + number} Redirect.EntryPoint:{target}"
+        for number, (name, target) in enumerate(pairs)
+    ]
+
+
+def test_a_redirect_goes_to_another_entry_point() -> None:
+    https = "--entryPoints=Name:https Address::443 TLS"
+    redirect = build(*_redirects(("http", "https")), https).entry_points[0].redirect
+    assert redirect == Redirect(entry_point="https")
+    assert problems(*_redirects(("http", "htps")), https) == [
+        'entryPoints.http.Redirect.EntryPoint: entry point "htps" is not defined; did you mean "https"?'
+    ]
+    assert problems(*_redirects(("http", "http"))) == [
+        "entryPoints.http.Redirect.EntryPoint: is the entry point itself"
+    ]
+    circle = "entryPoints.{}.Redirect.EntryPoint: redirects in a circle: {}"
+    assert problems(*_redirects(("a", "b"), ("b", "c"), ("c", "b"))) == [
+        circle.format("b", "b -> c -> b"), circle.format("c", "c -> b -> c")
+    ]  # fmt: skip
 
 
 def test_problems_of_an_entry_point_hide_no_others_and_cause_none() -> None:

@@ -5,8 +5,9 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, Route, Server, TLSCertificate, to_api
-from traefikee.config.runtime import ObjectError
+from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, Route, Server, TLSCertificate
+from traefikee.config.dynamic_api import to_api
+from traefikee.config.runtime import MOST_TOLD, ObjectError, Severity, spelt, told
 
 CONFIGURATION = DynamicConfiguration(
     frontends={
@@ -66,3 +67,29 @@ def test_sentences() -> None:
     assert ObjectError.model_validate_json(error.model_dump_json()) == error
     whole = ObjectError(provider="consul", kind="provider", name="", path="", message="its answer cannot be read")
     assert whole.sentence() == 'provider "consul": its answer cannot be read'
+
+
+def problem(number: int, severity: Severity = "error", provider: str = "consul") -> ObjectError:
+    return ObjectError(provider=provider, kind="frontend", name=f"f{number}", path="", message="x", severity=severity)
+
+
+def test_few_errors_are_all_told_once() -> None:
+    errors = [problem(2, "warning"), problem(1), problem(3, provider="file")]
+    assert told(errors + errors) == tuple(errors)
+    assert told([]) == ()
+
+
+def test_of_many_the_errors_are_told_first() -> None:
+    warnings = [problem(number, "warning") for number in range(MOST_TOLD)]
+    shown = told([*warnings, problem(9999), problem(1, provider="file")])
+    assert len(shown) == MOST_TOLD + 2
+    assert shown[0] == problem(9999)
+    assert shown[-2].sentence() == 'provider "consul": 1 more errors and warnings are not listed'
+    assert shown[-2].severity == "warning"
+    assert shown[-1].provider == "file"
+
+
+def test_where_in_an_object() -> None:
+    assert spelt("consul", "routes.*.rule", "MyRoute") == "routes/MyRoute/rule"
+    assert spelt("etcdv3", "healthCheck.port") == "healthcheck/port"
+    assert spelt("file", "ratelimit.rateset.*.period", "A.b") == "ratelimit.rateset.A.b.period"

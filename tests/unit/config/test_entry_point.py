@@ -6,6 +6,15 @@ from hypothesis import strategies as st
 
 from traefikee.config.entry_point import parse_entry_point
 from traefikee.config.errors import ConfigurationError
+from traefikee.config.middlewares import (
+    Auth,
+    BasicAuth,
+    DigestAuth,
+    ForwardAuth,
+    ForwardAuthTLS,
+    Redirect,
+    WhiteList,
+)
 from traefikee.config.static import ConnectionLimits, EntryPoint, EntryPointTLS, ForwardedHeaders, ProxyProtocol
 
 
@@ -55,6 +64,52 @@ BASE = "Name:http Address::80"
             "ForwardedHeaders.TrustedIPs:10.0.0.0/8,::1",
             {"forwarded_headers": ForwardedHeaders(insecure=False, trusted_ips=("10.0.0.0/8", "::1"))},
         ),
+        ("ForwardedHeaders.Insecure:true", {"forwarded_headers": ForwardedHeaders(insecure=True)}),
+        (
+            "ForwardedHeaders.TrustedIPs:10.0.0.1 ForwardedHeaders.Insecure:true",
+            {"forwarded_headers": ForwardedHeaders(insecure=True, trusted_ips=("10.0.0.1",))},
+        ),
+        ("Compress:true", {"compress": True}),
+        ("COMPRESS:on", {"compress": True}),
+        ("Compress", {}),
+        ("Redirect.EntryPoint:https", {"redirect": Redirect(entry_point="https")}),
+        ("ReDiReCt.EnTrYpOiNt:https", {"redirect": Redirect(entry_point="https")}),
+        (
+            "Redirect.Regex:^http://a/(.*) Redirect.Replacement:https://b/$1 Redirect_Permanent:true",
+            {"redirect": Redirect(regex="^http://a/(.*)", replacement="https://b/$1", permanent=True)},
+        ),
+        (
+            "WhiteList.SourceRange:10.0.0.0/8,::1 WhiteList.UseXForwardedFor:true",
+            {"white_list": WhiteList(source_range=("10.0.0.0/8", "::1"), use_x_forwarded_for=True)},
+        ),
+        ("WhiteListSourceRange:10.42.0.0/16", {"white_list": WhiteList(source_range=("10.42.0.0/16",))}),
+        (
+            "Auth.Basic.Users:a:$apr1$x$y,b:{SHA}z Auth.Basic.RemoveHeader:true Auth.HeaderField:X-User",
+            {
+                "auth": Auth(
+                    header_field="X-User",
+                    basic=BasicAuth(users=("a:$apr1$x$y", "b:{SHA}z"), remove_header=True),
+                )
+            },
+        ),
+        (
+            f"Auth.Digest.Users:a:traefik:{'0' * 32}",
+            {"auth": Auth(digest=DigestAuth(users=(f"a:traefik:{'0' * 32}",)))},
+        ),
+        (
+            "Auth.Forward.Address:https://auth.example/check Auth.Forward.AuthResponseHeaders:X-A,X-B"
+            " Auth.Forward.TrustForwardHeader:true Auth.Forward.TLS.InsecureSkipVerify:true",
+            {
+                "auth": Auth(
+                    forward=ForwardAuth(
+                        address="https://auth.example/check",
+                        auth_response_headers=("X-A", "X-B"),
+                        trust_forward_header=True,
+                        tls=ForwardAuthTLS(insecure_skip_verify=True),
+                    )
+                )
+            },
+        ),
         ("MaxConnections:20000", {"connection_limits": ConnectionLimits(total=20000)}),
         ("maxconnectionsperclient:200", {"connection_limits": ConnectionLimits(per_client=200)}),
         (
@@ -89,6 +144,48 @@ def test_false_words(word: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
+        ("Redirect.Regex:a", "entryPoints.http.Redirect.Regex: also needs Redirect.Replacement"),
+        ("Redirect.Replacement:a", "entryPoints.http.Redirect.Replacement: also needs Redirect.Regex"),
+        ("Redirect.Permanent:true", "entryPoints.http.Redirect: needs Redirect.EntryPoint, or Redirect.Regex and "
+         "Redirect.Replacement"),
+        ("Redirect.EntryPoint:b Redirect.Regex:a Redirect.Replacement:b", "entryPoints.http.Redirect.EntryPoint: "
+         "Redirect.Regex is given too; a redirect has one of the two"),
+        ("Redirect.Regex:( Redirect.Replacement:b", 'entryPoints.http.Redirect.Regex: regular expression "(" has a "(" '
+         'without its ")"'),
+        ("WhiteList.SourceRange:10.0.0.0/33", 'entryPoints.http.WhiteList.SourceRange: "10.0.0.0/33" is neither an IP '
+         "address nor a network such as 10.0.0.0/8"),
+        ("WhiteList.UseXForwardedFor:true", "entryPoints.http.WhiteList.SourceRange: names no address; leave the white "
+         "list out to let everybody in"),
+        ("WhiteListSourceRange:::1 WhiteList.SourceRange:::1", "entryPoints.http.WhiteListSourceRange: "
+         "WhiteList.SourceRange is given too; keep that one"),
+        ("Auth.Basic.Users:a", "entryPoints.http.Auth.Basic.Users: a user is not of the form name:hash, with just one "
+         "colon"),
+        ("Auth.Basic.Users:a:geheim", 'entryPoints.http.Auth.Basic.Users: the hash of user "a" is none of apr1 or '
+         "MD5-crypt, {SHA}, or bcrypt; make one with htpasswd"),
+        ("Auth.Basic.Users:", "entryPoints.http.Auth.Basic.Users: names no user, and would let nobody in"),
+        ("Auth.Basic.RemoveHeader:true", "entryPoints.http.Auth.Basic: names no user, and would let nobody in"),
+        ("Auth.Digest.Users:a:b", "entryPoints.http.Auth.Digest.Users: a user is not of the form name:realm:hash, with "
+         "just two colons"),
+        ("Auth.Digest.Users:a:b:c", 'entryPoints.http.Auth.Digest.Users: the realm of user "a" is not "traefik", the '
+         "only one there is; use htdigest"),
+        ("Auth.Digest.Users:a:traefik:geheim", 'entryPoints.http.Auth.Digest.Users: the hash of user "a" is not an MD5 '
+         "in hexadecimal; make one with htdigest"),
+        ("Auth.HeaderField:X-User", "entryPoints.http.Auth.HeaderField: also needs one of Auth.Basic.Users, "
+         "Auth.Digest.Users, Auth.Forward.Address"),
+        ("Auth.Basic.Users:a:{SHA}b Auth.HeaderField:X(User", "entryPoints.http.Auth.HeaderField: \"X(User\" is not a "
+         "header's name"),
+        ("Auth.Basic.Users:a:{SHA}b Auth.Forward.Address:http://a", "entryPoints.http.Auth.Forward: Auth.Basic is "
+         "given too; an entry point has one kind of authentication"),
+        ("Auth.Forward.TrustForwardHeader:true", "entryPoints.http.Auth.Forward: needs Auth.Forward.Address, the URL "
+         "that is asked"),
+        ("Auth.Forward.Address:auth:80", 'entryPoints.http.Auth.Forward.Address: "auth:80" is not a URL such as '
+         "http://auth.example:8080/check"),
+        ("Auth.Forward.Address:http://a:geheim@b", "entryPoints.http.Auth.Forward.Address: the URL contains a user "
+         "name; a server that asks for one cannot be used"),
+        ("Auth.Forward.Address:http://a Auth.Forward.AuthResponseHeaders:a(", "entryPoints.http."
+         'Auth.Forward.AuthResponseHeaders: "a(" is not a header\'s name'),
+        ("Auth.Forward.Address:http://a Auth.Forward.TLS.CA:x.pem", "entryPoints.http.Auth.Forward.TLS.CA: there is no "
+         'file "x.pem", and it is not PEM text either'),
         ("Adress::80", 'entryPoints.http.Adress: unknown key; did you mean "Address"?'),
         ("tls_minversoin:x", 'entryPoints.http.tls_minversoin: unknown key; did you mean "TLS.MinVersion"?'),
         ("Zzzzzz:x", "entryPoints.http.Zzzzzz: unknown key"),
@@ -117,18 +214,6 @@ def test_false_words(word: str) -> None:
 )  # fmt: skip
 def test_problems(text: str, line: str) -> None:
     assert problems(f"{BASE} {text}") == [line]
-
-
-@pytest.mark.parametrize(
-    "key",
-    ["Compress", "Redirect.EntryPoint:https", "redirect_regex:x", "WhiteList.SourceRange:10.0.0.0/8",
-     "Auth.Basic.Users:a:b",
-     "Auth.Forward.TLS.CA:x", "WhiteListSourceRange:1.1.1.1"],
-)  # fmt: skip
-def test_keys_that_do_not_work_yet_are_refused_by_name(key: str) -> None:
-    (line,) = problems(f"{BASE} {key}")
-    assert line.lower().startswith(f"entrypoints.http.{key.partition(':')[0].lower().replace('_', '.')}:")
-    assert line.endswith("this version does not implement this option of Traefik 1.7 yet")
 
 
 def test_an_empty_text() -> None:

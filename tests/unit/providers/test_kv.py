@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traefikee.config.dynamic import DynamicConfiguration, Frontend, Route, Server, TLSCertificate
-from traefikee.providers.kv import Decoded, Decoder, alias_of, decode, load_certificates
-from traefikee.providers.kv_keys import BACKEND, FRONTEND, TLS, Key
+from traefikee.config.dynamic import DynamicConfiguration, Frontend, Route, Server, Stickiness, TLSCertificate
+from traefikee.providers.files import load_files
+from traefikee.providers.kv import Decoded, Decoder, alias_of, decode
+from traefikee.providers.kv.keys import BACKEND, FRONTEND, TLS
+from traefikee.providers.layout import Key
 
 GOOD = {
     "traefik/backends/b1/servers/s1/url": "http://10.0.0.1",
@@ -104,39 +107,98 @@ def test_pass_host_header(more: dict[str, str], expected: bool) -> None:
     assert result.configuration.frontends["f1"].pass_host_header is expected
 
 
-def leaves(key: Key, path: str = "") -> list[tuple[str, Key]]:
-    found = [(path, key)] if key.kind is not None and not key.supported else []
-    for name, child in key.children.items():
-        if key.kind == "list":
-            continue
-        found += leaves(child, f"{path}/{name.replace('*', 'x')}".strip("/"))
-    return found
+PROBES: dict[str, tuple[str, object]] = {
+    "text": ("x", "x"),
+    "raw": (" x", " x"),
+    "list": ("x, y", ("x", "y")),
+    "bool": ("true", True),
+    "int": ("7", 7),
+    "duration": ("1m", 60.0),
+}
+NEEDED = {
+    "ratelimit/extractorfunc": "client.ip",
+    "maxconn/amount": "1",
+    "healthcheck/path": "/",
+    "loadbalancer/stickiness": "true",
+    "redirect/regex": "x",
+    "servers/x/url": "http://x",
+}
+"""Without these, what is beside them has no effect."""
+OF_THEIR_OWN = {"passHostHeader", "servers/x/tags", "auth/forward/.authresponseheaders", "loadbalancer/stickiness"}
 
 
-@pytest.mark.parametrize("path", [path for path, _ in leaves(FRONTEND)])
-def test_each_unfinished_frontend_option_is_named_and_never_served_without(path: str) -> None:
-    pairs = GOOD | {f"traefik/frontends/f1/{path}": "1"}
-    assert errors(pairs) == [f'frontend "consul/f1": option {path} is not supported yet']
-    assert decoded(pairs).configuration.frontends == {}
-    assert list(decoded(pairs).configuration.backends) == ["b1"]
+def leaves(layout: Key, group: str) -> list[object]:
+    found = [(path.replace("*", "x"), key) for path, key in layout.leaves()]
+    return [pytest.param(group, path, key, id=path) for path, key in found if path not in OF_THEIR_OWN]
 
 
-@pytest.mark.parametrize("path", [path for path, _ in leaves(BACKEND)])
-def test_each_unfinished_backend_option_takes_the_frontends_along(path: str) -> None:
-    pairs = GOOD | {f"traefik/backends/b1/{path.replace('servers/x', 'servers/s1')}": "1"}
-    result = decoded(pairs)
-    assert errors(pairs) == [
-        f'backend "consul/b1": option {path.replace("servers/x", "servers/s1")} is not supported yet',
-        'frontend "consul/f1": its backend "b1" has an error',
-    ]
-    assert result.configuration == DynamicConfiguration()
-    assert {error.path for error in result.errors} >= {"backend"}
+@pytest.mark.parametrize(("group", "path", "key"), leaves(FRONTEND, "frontends") + leaves(BACKEND, "backends"))
+def test_each_key_fills_its_field(group: str, path: str, key: Key) -> None:
+    given, expected = PROBES[key.kind or ""]
+    if path in ("passhostheader", "backend"):
+        given, expected = ("false", False) if path == "passhostheader" else ("b1", "b1")
+    beside = {name: value for name, value in NEEDED.items() if name.split("/")[0] == path.split("/")[0]}
+    pairs = {f"traefik/{group}/x1/{name}": value for name, value in (beside | {path: given}).items()}
+    if group == "frontends":
+        pairs = {"traefik/frontends/x1/backend": "b1"} | pairs
+    result = decoded(GOOD | pairs)
+    found: Any = getattr(result.configuration, group)["x1"].model_dump()
+    level = FRONTEND if group == "frontends" else BACKEND
+    for part in path.split("/"):
+        level = level.children.get(part) or level.children["*"]
+        found = found[level.field if level.field != "*" else "X" if key.name == "*" else "x"]
+    assert found == expected
+    assert [error.severity for error in result.errors] == (["warning"] if key.deprecated else [])
 
 
-@pytest.mark.parametrize("path", [path for path, key in leaves(FRONTEND) if key.kind == "bool"])
-def test_a_switch_that_is_off_does_no_harm(path: str) -> None:
-    for off in ("false", "0", "F", " "):
-        assert decoded(GOOD | {f"traefik/frontends/f1/{path}": off}) == decoded(GOOD)
+@pytest.mark.parametrize("spelling", [".authresponseheaders", "authresponseheaders"])
+def test_both_spellings_of_authresponseheaders(spelling: str) -> None:
+    result = decoded(GOOD | {f"traefik/frontends/f1/auth/forward/{spelling}/0": "X-A"})
+    auth = result.configuration.frontends["f1"].auth
+    assert auth is not None
+    assert auth.forward is not None
+    assert auth.forward.auth_response_headers == ("X-A",)
+    assert [error.severity for error in result.errors] == ["warning"] * spelling.startswith(".")
+
+
+def test_stickiness_is_a_switch_with_keys_below() -> None:
+    def stickiness(**more: str) -> tuple[Stickiness | None, list[str]]:
+        keys = {name.replace("_", "/"): value for name, value in more.items()}
+        result = decoded(GOOD | {f"traefik/backends/b1/loadbalancer/{key}": value for key, value in keys.items()})
+        return result.configuration.backends["b1"].load_balancer.stickiness, [error.severity for error in result.errors]
+
+    assert stickiness(stickiness="true") == (Stickiness(), [])
+    assert stickiness(stickiness="true", stickiness_secure="true") == (Stickiness(secure=True), [])
+    assert stickiness(stickiness="false", stickiness_secure="true") == (None, [])
+    assert stickiness(stickiness_secure="true") == (None, ["warning"])
+
+
+def test_tags_say_which_servers_count() -> None:
+    pairs = GOOD | {"traefik/backends/b1/servers/s1/tags": "a,b"}
+    assert decoded(pairs) == decoded(GOOD)
+    pairs |= {"traefik/backends/b1/servers/s2/tags/0": "c", "traefik/backends/b1/servers/s2/url": "http://h"}
+    values = {key: value.encode() for key, value in pairs.items()}
+    result = decode(values, "traefik", "consul", lambda tags: "a" in tags)
+    assert result == decoded(GOOD)
+    assert decode(values, "traefik", "consul", lambda tags: False).configuration.backends["b1"].servers == {}
+
+
+def test_an_empty_value_removes_a_header() -> None:
+    key = "traefik/frontends/f1/headers/{}/x-a"
+    decoder = Decoder("traefik", "consul")
+    good = {key: value.encode() for key, value in GOOD.items()}
+    for name, expected in (("customrequestheaders", {"X-A": ""}), ("sslproxyheaders", None)):
+        headers = decoder.decode(good | {key.format(name): b""}).configuration.frontends["f1"].headers
+        assert (headers and headers.custom_request_headers) == expected
+    assert decoder.decode(good | {"traefik/frontends/f1/headers/customrequestheaders/": b""}) == decoded(GOOD)
+
+
+def test_header_names_are_written_as_go_writes_them() -> None:
+    keys = {"x-foo-BAR": "X-Foo-Bar", "a b": "a b", "é": "é"}
+    pairs = {f"traefik/frontends/f1/headers/customresponseheaders/{name}": "v" for name in keys}
+    headers = decoded(GOOD | pairs).configuration.frontends["f1"].headers
+    assert headers is not None
+    assert set(headers.custom_response_headers) == set(keys.values())
 
 
 @pytest.mark.parametrize(
@@ -221,7 +283,7 @@ def test_certificates_are_read_outside_of_decoding() -> None:
             raise FileNotFoundError(path)
         return contents[path]
 
-    config, found = load_certificates(result.configuration, read_file, "consul")
+    config, found = load_files(result.configuration, read_file, "consul")
     assert config.tls == {
         "a": TLSCertificate(
             entry_points=("https",),
@@ -235,7 +297,7 @@ def test_certificates_are_read_outside_of_decoding() -> None:
 
 
 _PARTS = sorted(
-    {part for root in (FRONTEND, BACKEND, TLS) for path, _ in leaves(root) for part in path.split("/")}
+    {part for root in (FRONTEND, BACKEND, TLS) for path, _ in root.leaves() for part in path.split("/")}
     | {"backends", "frontends", "tls", "alias", "b1", "f1", "s1", "servers", "url", "weight", "routes", "rule", "", "é"}
     | {"backend", "entrypoints", "priority", "certificate", "certfile", "keyfile", "passHostHeader", "\x00", "loglevel"}
 )

@@ -38,6 +38,7 @@ pub(super) fn settings(settings: &snapshot::Settings) -> Result<Settings, String
         request_accept_grace_timeout: Duration::from_millis(settings.request_accept_grace_timeout_ms),
         grace_timeout: Duration::from_millis(settings.grace_timeout_ms),
         max_idle_per_server: settings.max_idle_connections_per_server,
+        retry: settings.retry.as_ref().map(|retry| retry.attempts),
         // It is opened when everything else was found good.
         access_log: None,
         metrics: settings.metrics.as_ref().map(|it| Bounds::build(&it.buckets)).transpose()?.map(Arc::new),

@@ -1,30 +1,65 @@
-//! Which server is next: smooth weighted round-robin.
+//! A cycle of servers, in which each stands as often as its weight says.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
 
 /// Longest cycle that is computed. Weights that need a longer one are scaled down.
 const MAX_CYCLE: u64 = 4096;
 
 /// A cycle of servers, by index, and the position in it. The position is shared by all workers.
 #[derive(Debug)]
-pub(crate) struct Balance {
-    cycle: Vec<u32>,
+pub(super) struct Rotation {
+    weights: Box<[u64]>,
+    /// The cycle of these weights.
+    regular: Box<[u32]>,
+    /// The cycle of others, while they hold. What holds for most is found without a look at it.
+    changed: ArcSwap<Box<[u32]>>,
+    is_changed: AtomicBool,
     position: AtomicUsize,
 }
 
-impl Balance {
+impl Rotation {
     /// Spreads the choices as evenly as the weights allow: 1 and 3 give the cycle 2, 1, 2, 2. Weight 0 is never chosen.
-    pub(crate) fn new(weights: &[u64]) -> Self {
-        Self { cycle: cycle(&scaled(weights)), position: AtomicUsize::new(0) }
+    pub(super) fn new(weights: &[u64]) -> Self {
+        Self {
+            weights: weights.into(),
+            regular: cycle(&scaled(weights)).into(),
+            changed: ArcSwap::default(),
+            is_changed: AtomicBool::new(false),
+            position: AtomicUsize::new(0),
+        }
     }
 
     /// The index of the next server, or `None` if all weights are 0.
-    pub(crate) fn next(&self) -> Option<usize> {
-        match self.cycle.len() {
-            0 => None,
-            1 => Some(self.cycle[0] as usize),
-            length => Some(self.cycle[self.position.fetch_add(1, Ordering::Relaxed) % length] as usize),
+    pub(super) fn next(&self) -> Option<usize> {
+        if self.is_changed.load(Ordering::Acquire) {
+            return self.next_in(&self.changed.load());
         }
+        self.next_in(&self.regular)
+    }
+
+    fn next_in(&self, cycle: &[u32]) -> Option<usize> {
+        match cycle {
+            [] => None,
+            [only] => Some(*only as usize),
+            _ => Some(cycle[self.position.fetch_add(1, Ordering::Relaxed) % cycle.len()] as usize),
+        }
+    }
+
+    /// Other weights hold from now on, in the same order.
+    pub(super) fn set(&self, weights: &[u64]) {
+        let is_changed = *weights != *self.weights;
+        if is_changed {
+            self.changed.store(Arc::new(cycle(&scaled(weights)).into()));
+        }
+        self.is_changed.store(is_changed, Ordering::Release);
+    }
+
+    /// The weights that it was made with, 0 for servers that may not be chosen.
+    pub(super) fn weights_of(&self, up: &[bool]) -> Vec<u64> {
+        self.weights.iter().zip(up).map(|(weight, up)| if *up { *weight } else { 0 }).collect()
     }
 }
 
@@ -64,7 +99,8 @@ fn cycle(weights: &[u64]) -> Vec<u32> {
         .collect()
 }
 
-fn gcd(a: u64, b: u64) -> u64 {
+/// The greatest common divisor.
+pub(super) fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
@@ -74,8 +110,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn take(weights: &[u64], count: usize) -> Vec<usize> {
-        let balance = Balance::new(weights);
-        (0..count).filter_map(|_| balance.next()).collect()
+        let rotation = Rotation::new(weights);
+        (0..count).filter_map(|_| rotation.next()).collect()
     }
 
     #[test]
@@ -92,20 +128,33 @@ mod tests {
 
     #[test]
     fn great_weights_stay_in_proportion_and_small_ones_alive() {
-        let balance = Balance::new(&[u64::MAX, u64::MAX / 2, 1, 0]);
-        let count = |server| balance.cycle.iter().filter(|index| **index == server).count();
-        assert!(balance.cycle.len() as u64 <= MAX_CYCLE + 4);
+        let rotation = Rotation::new(&[u64::MAX, u64::MAX / 2, 1, 0]);
+        let count = |server| rotation.regular.iter().filter(|index| **index == server).count();
+        assert!(rotation.regular.len() as u64 <= MAX_CYCLE + 4);
         assert!((count(0) as f64 / count(1) as f64 - 2.0).abs() < 0.01);
         assert_eq!((count(2), count(3)), (1, 0));
+    }
+
+    #[test]
+    fn other_weights_hold_until_the_first_ones_do_again() {
+        let rotation = Rotation::new(&[1, 1, 1]);
+        rotation.set(&rotation.weights_of(&[true, false, true]));
+        assert_eq!([0, 2, 0, 2], [(); 4].map(|()| rotation.next().unwrap()));
+        rotation.set(&rotation.weights_of(&[false; 3]));
+        assert_eq!(rotation.next(), None);
+        rotation.set(&[1, 1, 1]);
+        let mut all = [(); 3].map(|()| rotation.next().unwrap());
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 2]);
     }
 
     proptest! {
         #[test]
         fn a_cycle_holds_every_server_as_often_as_its_weight(weights in prop::collection::vec(0_u64..9, 0..8)) {
             let divisor = weights.iter().copied().fold(0, gcd).max(1);
-            let balance = Balance::new(&weights);
+            let rotation = Rotation::new(&weights);
             for (index, weight) in (0_u32..).zip(&weights) {
-                prop_assert_eq!(balance.cycle.iter().filter(|entry| **entry == index).count() as u64, weight / divisor);
+                prop_assert_eq!(rotation.regular.iter().filter(|entry| **entry == index).count() as u64, weight / divisor);
             }
         }
     }

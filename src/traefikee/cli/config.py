@@ -1,0 +1,54 @@
+"""``config``: what can be told of configurations without changing anything."""
+
+from __future__ import annotations
+
+import click
+
+from traefikee.cli.common import Group
+from traefikee.cli.deploy import build
+from traefikee.config.errors import ConfigurationError
+from traefikee.config.static import StaticConfiguration
+
+
+@click.group(cls=Group)
+def config() -> None:
+    """Look at configurations."""
+
+
+@config.command()
+@click.argument("file")
+@click.pass_context
+def check(ctx: click.Context, file: str) -> None:
+    """Check a configuration file, as deploy --configFile=FILE would, without a cluster.
+
+    Prints every problem and ends with exit code 1 if there is one. Files that it names are read.
+    """
+    try:
+        configuration = build([], file)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        count = len(error.problems)
+        click.echo(f"{count} problem{'s' * (count != 1)}", err=True)
+        ctx.exit(1)
+    click.echo(f"ok: {summary(configuration)}")
+
+
+def summary(configuration: StaticConfiguration) -> str:
+    """Return in one line what a static configuration has."""
+    points = ", ".join(f"{point.name} ({_traits(point.address, point.tls)})" for point in configuration.entry_points)
+    parts = [f"entry points {points}"]
+    features = {
+        "Consul": configuration.consul,
+        "API": configuration.api,
+        "ping": configuration.ping,
+        "access log": configuration.access_log,
+        "Prometheus": configuration.prometheus,
+        "retry": configuration.retry,
+    }
+    parts.extend(name for name, feature in features.items() if feature)
+    return "; ".join(parts)
+
+
+def _traits(address: str, tls: object) -> str:
+    return f"{address}, TLS" if tls else address
