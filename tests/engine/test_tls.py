@@ -328,3 +328,38 @@ def test_tls_towards_a_server(
     assert status(3, root_ca_pem=ca.chain_pem) == 200
     assert status(4, insecure_skip_verify=True) == 200
     assert status(5) in {500, 502}, "a connection that was trusted on other terms is not used"
+
+
+def test_a_certificate_that_servers_are_shown(
+    engine: EngineProcess, address: str, ca: Authority, start_origin: StartOrigin, tmp_path: Path
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*ca.issue("127.0.0.1").write(tmp_path, "server"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=ca.chain_pem)
+    server = start_origin(tls=context)
+    point = entry_point(f"{address}:8000")
+    own, strange = ca.issue("gateway.example"), authority("other CA").issue("gateway.example")
+
+    def status(revision: int, certificate: Certificate | None, roots: str = "", **settings: Any) -> int:
+        shown = certificate and {"certificate": "own", "root_ca_pem": roots}
+        entries = [certificate.for_snapshot("own")] if certificate else []
+        one = route(client_tls=shown)
+        engine.apply(
+            snapshot([point], [one], [service(server.url)], certificates=entries, revision=revision, **settings)
+        )
+        with Connection(address, 8000) as connection:
+            connection.send("GET /status/200 HTTP/1.1\r\nHost: a\r\n\r\n")
+            answer = connection.answer()
+            assert answer is not None
+            return answer.status
+
+    assert status(1, own, ca.chain_pem) == 200
+    assert status(2, strange, ca.chain_pem) == 502, "another certificate does not use the first one's connection"
+    assert status(3, own, authority("other CA").chain_pem) == 502, "these authorities count"
+    assert status(4, own, root_ca_pem=ca.chain_pem) == 200, "without others it is those of all servers"
+    assert status(5, None, root_ca_pem=ca.chain_pem) == 502, "who shows nothing does not use them either"
+
+    missing = route(client_tls={"certificate": "missing", "root_ca_pem": ""})
+    (problem,) = engine.check(snapshot([point], [missing], [service(server.url)], revision=6))
+    assert (problem["kind"], problem["error"]) == ("route", "client_tls: there is no certificate missing")

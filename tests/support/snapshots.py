@@ -100,6 +100,7 @@ def route(
     pass_host_header: bool = True,
     client_roles: Sequence[str] = (),
     forward_client_identity: bool = False,
+    client_tls: Json | None = None,
     middlewares: Iterable[Json] = (),
     chain: str = "",
 ) -> Json:
@@ -114,6 +115,7 @@ def route(
         "pass_host_header": pass_host_header,
         "client_roles": list(client_roles),
         "forward_client_identity": forward_client_identity,
+        "client_tls": client_tls,
         "middlewares": list(middlewares),
         "chain": chain,
     }

@@ -86,11 +86,8 @@ impl RateLimit {
     pub(super) fn step(&self, passage: &Passage<'_>) -> Step<'_> {
         let limiter = self.limiters.iter().find(|(name, _)| name == passage.entry_point);
         let Some((_, limiter)) = limiter.filter(|_| !self.rates.is_empty()) else { return Step::Continue };
-        let client = match &self.source {
-            Source::ClientIp {} => limiter.client(passage.peer.ip().to_canonical().to_string()),
-            Source::RequestHost {} => limiter.client(passage.request.host()),
-            Source::RequestHeader { name } => limiter.client(passage.get(name.as_bytes()).unwrap_or_default()),
-        };
+        let source = self.source.of(passage.peer.ip(), passage.request.host(), |name| passage.get(name));
+        let client = limiter.client(source);
         let now = u64::try_from(limiter.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         match limiter.take(client, &self.rates, now) {
             Ok(()) => Step::Continue,

@@ -124,7 +124,7 @@ impl Client<'_> {
             return Err((failure, exchange.spool));
         }
         if answer.keep_alive && exchange.is_sent() {
-            self.give_back(up, &job.route.service.servers[server], job.settings);
+            self.give_back(up, job.route.server(server), job.settings);
         }
         exchange.stop();
         let kept = Some(pipe.body_bytes());

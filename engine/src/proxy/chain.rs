@@ -223,7 +223,7 @@ impl Client<'_> {
             Ok(mut answered) => {
                 answered.exchange.leaves_body = !is_read;
                 answered.answer = answered.answer.with_status(status, wanted.method());
-                let server = &page.route.service.servers[answered.server];
+                let server = page.route.server(answered.server);
                 self.deliver(&wanted, server, answered.compressed(finish.compress, &wanted), settings).await
             }
             Err(missing) => {

@@ -107,7 +107,7 @@ impl Client<'_> {
                     Ok(answered) if answered.answer.status == 101 => Box::pin(self.tunnel(request, answered)).await,
                     Ok(answered) => match page(route, answered.answer.status) {
                         None => {
-                            let server = &route.service.servers[answered.server];
+                            let server = route.server(answered.server);
                             self.deliver(request, server, answered.finished(job, server), job.settings).await
                         }
                         Some(page) => {
@@ -189,7 +189,7 @@ impl Client<'_> {
         let mut fresh = false;
         let mut again = 0;
         loop {
-            let server = &service.servers[index];
+            let server = route.server(index);
             self.record.attempt(index);
             let wanted = Wanted { fresh, surely: !is_repeatable, upgrade: request.upgrade().is_some() };
             let Link { kind, reused } = match self.link(server, settings, wanted).await {

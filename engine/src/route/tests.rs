@@ -13,6 +13,7 @@ pub(crate) fn route(id: &str, priority: i64, matchers: Vec<Matcher>) -> Arc<Rout
         conditions: Arc::new(Conditions::new(matchers)),
         modifiers: Arc::default(),
         service: Arc::new(Service::empty()),
+        shown: None,
         pass_host_header: true,
         client_roles: Vec::new(),
         forward_client_identity: false,

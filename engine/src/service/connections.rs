@@ -45,7 +45,11 @@ impl Connections {
 
     /// Counts a request; the most that there may be if it is one too many.
     pub(crate) fn enter(&self, request: &Request, peer: IpAddr) -> Result<Counted, u32> {
-        self.count(&self.source.of(request, peer)).ok_or(self.amount)
+        let field = |name: &[u8]| {
+            let mut fields = request.fields.iter();
+            fields.find(|(_, known, _)| known.eq_ignore_ascii_case(name)).map(|(_, _, value)| value)
+        };
+        self.count(&self.source.of(peer, request.host(), field)).ok_or(self.amount)
     }
 
     fn count(&self, client: &[u8]) -> Option<Counted> {
@@ -87,7 +91,7 @@ mod tests {
 
     #[test]
     fn each_client_has_its_share_and_gives_it_back() {
-        let limit = Connections::new(&Source::ClientIp, 2, None);
+        let limit = Connections::new(&Source::ClientIp {}, 2, None);
         let (first, _second) = (limit.count(b"a"), limit.count(b"a"));
         assert!(first.is_some());
         assert!(limit.count(b"a").is_none());
@@ -98,15 +102,15 @@ mod tests {
 
     #[test]
     fn counts_go_on_under_another_amount() {
-        let before = Connections::new(&Source::RequestHost, 1, None);
+        let before = Connections::new(&Source::RequestHost {}, 1, None);
         let under_way = before.count(b"a");
-        let now = Connections::new(&Source::RequestHost, 2, Some(&before));
+        let now = Connections::new(&Source::RequestHost {}, 2, Some(&before));
         let second = now.count(b"a");
         assert!(second.is_some());
         assert!(now.count(b"a").is_none());
         drop((under_way, second));
         assert!(now.counts.parts.iter().all(|part| part.lock().unwrap().is_empty()));
-        let other = Connections::new(&Source::ClientIp, 1, Some(&now));
+        let other = Connections::new(&Source::ClientIp {}, 1, Some(&now));
         assert!(!Arc::ptr_eq(&other.counts, &now.counts));
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use crate::service::source::Source;
+
 use super::{Secret, present};
 
 /// What is done with requests, and with the answers to them. Serialised again, it is what its state is known by.
@@ -170,15 +172,6 @@ pub(crate) struct ForwardAuthTls {
 pub(crate) struct RateLimit {
     pub(crate) source: Source,
     pub(crate) rates: Vec<Rate>,
-}
-
-/// Who counts as one client.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum Source {
-    ClientIp {},
-    RequestHost {},
-    RequestHeader { name: String },
 }
 
 /// So many requests a period on average, and so many at once.

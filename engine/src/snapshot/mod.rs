@@ -198,10 +198,21 @@ pub(crate) struct Route {
     pub(crate) pass_host_header: bool,
     pub(crate) client_roles: Vec<String>,
     pub(crate) forward_client_identity: bool,
+    #[serde(deserialize_with = "present")]
+    pub(crate) client_tls: Option<ClientTls>,
     /// The outermost first.
     pub(crate) middlewares: Vec<middleware::Middleware>,
     /// Routes with the same one share the state of their middlewares.
     pub(crate) chain: String,
+}
+
+/// What `https` servers are shown: a certificate, by its id. They are verified by these authorities, or, if there are none,
+/// as all servers are.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClientTls {
+    pub(crate) certificate: String,
+    pub(crate) root_ca_pem: String,
 }
 
 /// One condition of a route; all must hold.

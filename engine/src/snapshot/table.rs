@@ -131,6 +131,8 @@ pub(crate) struct Route {
     pub(crate) modifiers: Arc<[Modifier]>,
     /// Where the request goes.
     pub(crate) service: Arc<Service>,
+    /// The service's servers, if they are shown a certificate on this route: connections of others do not serve it.
+    pub(crate) shown: Option<Box<[Arc<Server>]>>,
     /// Whether the server is told the client's Host.
     pub(crate) pass_host_header: bool,
     /// Organisations that are admitted; empty admits everybody.
@@ -203,6 +205,14 @@ impl Route {
     /// The frontend's name: what follows the provider in the id.
     pub(crate) fn name(&self) -> &str {
         bare(&self.id)
+    }
+
+    /// A server of the service, as requests on this route get to it.
+    pub(crate) fn server(&self, index: usize) -> &Arc<Server> {
+        match &self.shown {
+            Some(shown) => &shown[index],
+            None => &self.service.servers[index],
+        }
     }
 }
 

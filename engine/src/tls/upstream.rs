@@ -37,11 +37,20 @@ impl UpstreamTls {
     /// Verifies against the certificates in `root_ca_pem`, or the system's if that is empty, or not at all.
     pub(crate) fn build(spec: Spec) -> Result<Self, String> {
         let builder = verifying(&spec).map_err(|error| format!("root_ca_pem: {error}"))?;
-        let mut config = builder.with_no_client_auth();
+        Ok(Self::with(builder.with_no_client_auth(), spec))
+    }
+
+    /// As [`UpstreamTls::build`], and shows a certificate, of which chain and key are given.
+    pub(crate) fn showing(spec: Spec, identity: (&str, &str)) -> Result<Self, String> {
+        let builder = verifying(&spec).map_err(|error| format!("root_ca_pem: {error}"))?;
+        Ok(Self::with(with_identity(builder, identity)?, spec))
+    }
+
+    fn with(mut config: ClientConfig, spec: Spec) -> Self {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let http1 = config.clone();
         config.alpn_protocols.insert(0, b"h2".to_vec());
-        Ok(Self { config: Arc::new(config), http1: Arc::new(http1), spec })
+        Self { config: Arc::new(config), http1: Arc::new(http1), spec }
     }
 
     /// Whether it serves for `spec`, so that connections can stay.
@@ -63,14 +72,19 @@ pub(crate) fn config(
     let builder = verifying(&spec)?;
     let mut config = match identity {
         ("", "") => builder.with_no_client_auth(),
-        (chain, key) => {
-            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| "cannot read the key".to_owned())?;
-            let chain = super::certificates(chain)?;
-            builder.with_client_auth_cert(chain, key).map_err(|error| format!("certificate and key: {error}"))?
-        }
+        identity => with_identity(builder, identity)?,
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+fn with_identity(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    (chain, key): (&str, &str),
+) -> Result<ClientConfig, String> {
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| "cannot read the key".to_owned())?;
+    let chain = super::certificates(chain)?;
+    builder.with_client_auth_cert(chain, key).map_err(|error| format!("certificate and key: {error}"))
 }
 
 fn verifying(spec: &Spec) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {

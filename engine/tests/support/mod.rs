@@ -144,7 +144,7 @@ pub fn entry_point(name: &str) -> Value {
 pub fn route(id: &str, service: &str) -> Value {
     json!({
         "id": id, "entry_points": ["http"], "priority": 1, "matchers": [], "modifiers": [], "service": service,
-        "pass_host_header": true, "client_roles": [], "forward_client_identity": false,
+        "pass_host_header": true, "client_roles": [], "forward_client_identity": false, "client_tls": null,
         "middlewares": [], "chain": "",
     })
 }

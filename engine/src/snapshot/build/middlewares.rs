@@ -65,6 +65,7 @@ fn to_service(service: &Arc<Service>) -> Arc<Route> {
         conditions: Arc::new(Conditions::new(Vec::new())),
         modifiers: Arc::from([]),
         service: Arc::clone(service),
+        shown: None,
         pass_host_header: true,
         client_roles: Vec::new(),
         forward_client_identity: false,

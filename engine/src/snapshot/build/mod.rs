@@ -67,13 +67,16 @@ pub(crate) struct Built {
 }
 
 impl Built {
-    /// The ids of all servers that connections are kept to: the services', and those that middlewares ask.
+    /// The ids of all servers that connections are kept to: the services', also as single routes get to them,
+    /// and those that middlewares ask.
     pub(crate) fn servers(&self) -> HashSet<u64> {
         let of_services = self.services.iter().flat_map(|service| &service.servers).map(|server| server.id);
         let chains = self.sources.routes.iter().map(|route| &route.middlewares);
         let chains = chains.chain(self.entry_points.iter().map(|(_, entry_point)| &entry_point.middlewares));
         let asked = chains.flat_map(|chain| chain.iter()).filter_map(Middleware::server).map(|server| server.id);
-        of_services.chain(asked).collect()
+        let shown = self.sources.routes.iter().filter_map(|route| route.shown.as_ref());
+        let shown = shown.flat_map(|servers| servers.iter()).map(|server| server.id);
+        of_services.chain(asked).chain(shown).collect()
     }
 }
 
@@ -116,11 +119,14 @@ struct Same<'a> {
     routes: HashMap<*const Object<super::Route>, &'a Arc<Route>>,
     /// Entry points, if all of them are the same, their certificates too.
     entry_points: Option<&'a [(SocketAddr, EntryPoint)]>,
+    /// Whether all certificates are.
+    certificates: bool,
 }
 
 impl<'a> Same<'a> {
     fn of(snapshot: &Snapshot, kept: &Kept<'a>, upstream_tls: Option<&Arc<UpstreamTls>>) -> Self {
-        let nothing = Self { services: HashMap::new(), routes: HashMap::new(), entry_points: None };
+        let nothing =
+            Self { services: HashMap::new(), routes: HashMap::new(), entry_points: None, certificates: false };
         let Some(before) = kept.sources else { return nothing };
         let same_settings = before.snapshot.settings.same_but_for_ticket_keys(&snapshot.settings);
         let same_tls = match (upstream_tls, kept.upstream_tls) {
@@ -131,13 +137,15 @@ impl<'a> Same<'a> {
             return nothing;
         }
         let documents = &before.snapshot;
+        let certificates = same(&documents.certificates, &snapshot.certificates);
         let same_entry_points = documents.settings.ticket_keys == snapshot.settings.ticket_keys
             && same(&documents.entry_points, &snapshot.entry_points)
-            && same(&documents.certificates, &snapshot.certificates);
+            && certificates;
         Self {
             services: documents.services.iter().map(Arc::as_ptr).zip(&before.services).collect(),
             routes: documents.routes.iter().map(Arc::as_ptr).zip(&before.routes).collect(),
             entry_points: same_entry_points.then_some(&before.entry_points),
+            certificates,
         }
     }
 }
@@ -223,6 +231,7 @@ fn routes(
     let entry_points: HashSet<&str> = snapshot.entry_points.iter().map(|it| it.name.as_str()).collect();
     let mut ids = HashSet::with_capacity(snapshot.routes.len());
     let mut routes = Vec::with_capacity(snapshot.routes.len());
+    let mut identities = routes::Identities::new();
     for route in &snapshot.routes {
         problems.unique(Kind::Route, &route.id, !ids.insert(route.id.as_str()));
         for name in &route.entry_points {
@@ -244,15 +253,21 @@ fn routes(
         };
         let pages = problems.all_of(Kind::Route, &route.id, middlewares::pages(route, services)).flatten();
         let (Some(compiled), Some(service), Some(pages)) = (compiled, service, pages) else { continue };
+        let same_certificates = same.certificates;
         let stays = |before: &&Arc<Route>| {
             let same = |(a, b): (&Page, &Page)| Arc::ptr_eq(&a.route.service, &b.route.service);
             Arc::ptr_eq(&before.service, service)
+                && (before.shown.is_none() || same_certificates)
                 && before.pages.len() == pages.len()
                 && before.pages.iter().zip(&*pages).all(same)
         };
         routes.push(match before.filter(stays) {
             Some(before) => Arc::clone(before),
-            None => Arc::new(routes::route(route, compiled, Arc::clone(service), pages)),
+            None => {
+                let shown = routes::shown(route, service, snapshot, &mut identities);
+                let shown = problems.of(Kind::Route, &route.id, shown).flatten();
+                Arc::new(routes::route(route, compiled, Arc::clone(service), shown, pages))
+            }
         });
     }
     routes

@@ -1,5 +1,7 @@
 //! Routes: what they match, and what they do with it.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
@@ -7,12 +9,14 @@ use regex::{Regex, RegexBuilder};
 use super::Kept;
 use super::middlewares::of_route;
 use crate::middleware::{Middleware, Page};
+use crate::pool::connect::{ClientTls, Target};
 use crate::route::Conditions;
 use crate::route::matcher::{HostRegexp, Matcher, Pattern, QueryTest};
 use crate::route::modify::{self, Modifier};
 use crate::snapshot;
-use crate::snapshot::table::{Route, Service};
-use crate::snapshot::{QueryPair, TextPattern};
+use crate::snapshot::table::{Route, Server, Service};
+use crate::snapshot::{QueryPair, Snapshot, TextPattern};
+use crate::tls::upstream::{Spec, UpstreamTls};
 
 /// Largest compiled regular expression, in bytes.
 const MAX_REGEX: usize = 1 << 20;
@@ -49,13 +53,63 @@ pub(super) fn compile(route: &snapshot::Route, kept: &Kept<'_>) -> Result<Compil
     }
 }
 
-pub(super) fn route(route: &snapshot::Route, compiled: Compiled, service: Arc<Service>, pages: Arc<[Page]>) -> Route {
+/// What servers are shown, by certificate and authorities: several routes may show the same.
+pub(super) type Identities<'a> = HashMap<(&'a str, &'a str), UpstreamTls>;
+
+/// The servers of a service, which are shown the certificate that the route names.
+pub(super) fn shown<'a>(
+    route: &'a snapshot::Route,
+    service: &Service,
+    snapshot: &'a Snapshot,
+    identities: &mut Identities<'a>,
+) -> Result<Option<Box<[Arc<Server>]>>, String> {
+    let Some(tls) = &route.client_tls else { return Ok(None) };
+    let roots = if tls.root_ca_pem.is_empty() { &snapshot.settings.root_ca_pem } else { &tls.root_ca_pem };
+    let shown = match identities.entry((tls.certificate.as_str(), roots.as_str())) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(place) => {
+            let built = identity(&tls.certificate, roots, snapshot);
+            place.insert(built.map_err(|error| format!("client_tls: {error}"))?)
+        }
+    };
+    let server = |server: &Arc<Server>| match &server.target {
+        Target::Tcp { host, port, tls: Some(tls), h2c } => {
+            let (config, http1) = (Arc::clone(&shown.config), Arc::clone(&shown.http1));
+            let tls = Some(ClientTls { config, http1, name: tls.name.clone() });
+            Arc::new(Server {
+                id: Server::next_id(),
+                url: server.url.clone(),
+                target: Target::Tcp { host: host.clone(), port: *port, tls, h2c: *h2c },
+                host_header: server.host_header.clone(),
+            })
+        }
+        _ => Arc::clone(server),
+    };
+    Ok(Some(service.servers.iter().map(server).collect()))
+}
+
+fn identity(certificate: &str, roots: &str, snapshot: &Snapshot) -> Result<UpstreamTls, String> {
+    let found = snapshot.certificates.iter().find(|it| it.id == certificate);
+    let found = found.ok_or_else(|| format!("there is no certificate {certificate}"))?;
+    let insecure_skip_verify = snapshot.settings.insecure_skip_verify;
+    let spec = Spec { root_ca_pem: roots.to_owned(), insecure_skip_verify, used: true };
+    UpstreamTls::showing(spec, (&found.chain_pem, &found.key_pem))
+}
+
+pub(super) fn route(
+    route: &snapshot::Route,
+    compiled: Compiled,
+    service: Arc<Service>,
+    shown: Option<Box<[Arc<Server>]>>,
+    pages: Arc<[Page]>,
+) -> Route {
     Route {
         id: route.id.clone(),
         priority: route.priority,
         conditions: compiled.conditions,
         modifiers: compiled.modifiers,
         service,
+        shown,
         pass_host_header: route.pass_host_header,
         client_roles: route.client_roles.clone(),
         forward_client_identity: route.forward_client_identity,
