@@ -7,6 +7,7 @@ mod balance;
 mod cli;
 mod control;
 mod error;
+mod explain;
 mod http;
 mod http2;
 mod io;

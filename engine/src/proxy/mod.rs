@@ -3,7 +3,7 @@
 mod arrival;
 mod buffered;
 pub(crate) mod client;
-mod decide;
+pub(crate) mod decide;
 mod exchange;
 mod forward;
 mod forwarded;

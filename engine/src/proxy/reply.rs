@@ -64,6 +64,11 @@ impl Reply {
         out
     }
 
+    /// Where the client is sent, if it is.
+    pub(crate) fn location(&self) -> Option<&str> {
+        self.location.as_deref()
+    }
+
     /// The body.
     pub(crate) fn body(&self) -> Bytes {
         self.body.clone()

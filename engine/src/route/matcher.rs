@@ -136,15 +136,26 @@ pub(crate) enum Matcher {
 
 /// Whether all matchers match. A redirect counts only if everything else matches.
 pub(crate) fn all(matchers: &[Matcher], subject: &Subject<'_>) -> Outcome {
+    verdict(matchers, subject).unwrap_or(Outcome::No)
+}
+
+/// As [`all`], or the index of the first matcher that does not match.
+pub(crate) fn verdict(matchers: &[Matcher], subject: &Subject<'_>) -> Result<Outcome, usize> {
     let mut outcome = Outcome::Yes;
-    for matcher in matchers {
+    for (index, matcher) in matchers.iter().enumerate() {
         match matcher.test(subject) {
-            Outcome::No => return Outcome::No,
+            Outcome::No => return Err(index),
             Outcome::RedirectSlash => outcome = Outcome::RedirectSlash,
             Outcome::Yes => {}
         }
     }
-    outcome
+    Ok(outcome)
+}
+
+/// Whether none of the matchers rules the request's host out.
+pub(crate) fn admits_host(matchers: &[Matcher], subject: &Subject<'_>) -> bool {
+    let about_hosts = |matcher: &&Matcher| matches!(matcher, Matcher::Host(_) | Matcher::HostRegexp(_));
+    matchers.iter().filter(about_hosts).all(|matcher| matcher.test(subject) == Outcome::Yes)
 }
 
 impl Matcher {

@@ -232,7 +232,50 @@ fn naive(rules: &[(i64, Vec<Rule>)], first: usize) -> Vec<String> {
     })
 }
 
+/// The opinions of routes as text, by asking one after the other.
+fn naive_opinions(all: &[(Arc<Route>, Vec<Matcher>)]) -> Vec<String> {
+    let mut sorted: Vec<_> = all.iter().collect();
+    sorted.sort_by(|a, b| order(&a.0, &b.0));
+    answers(|subject| {
+        let verdicts =
+            sorted.iter().map(|(route, matchers)| (&route.id, matchers, matcher::verdict(matchers, subject)));
+        let (mut matching, mut missing) = (Vec::new(), Vec::new());
+        for (id, matchers, verdict) in verdicts {
+            match verdict {
+                Ok(outcome) => matching.push(format!("{id} {outcome:?}")),
+                Err(index) if matcher::admits_host(matchers, subject) => missing.push(format!("{id} {index}")),
+                Err(_) => {}
+            }
+        }
+        format!("{matching:?} {missing:?}")
+    })
+}
+
 proptest! {
+    #[test]
+    fn opinions_are_those_of_all_routes(rules in routes()) {
+        let all: Vec<_> = (0..).zip(&rules).map(|(index, (priority, rules)): (usize, _)| {
+            let matchers: Vec<_> = rules.iter().map(Rule::build).collect();
+            (route(&index.to_string(), *priority, matchers.clone()), matchers)
+        }).collect();
+        let router = router(&all.iter().map(|(route, _)| Arc::clone(route)).collect::<Vec<_>>());
+        let opined = answers(|subject| {
+            let opinions = router.opinions(subject);
+            let outcome = |is_redirect| if is_redirect { Outcome::RedirectSlash } else { Outcome::Yes };
+            let matching: Vec<_> =
+                opinions.matching.iter().map(|(route, is)| format!("{} {:?}", route.id, outcome(*is))).collect();
+            let missing: Vec<_> = opinions.missing.iter().map(|(route, index)| format!("{} {index}", route.id)).collect();
+            format!("{matching:?} {missing:?}")
+        });
+        prop_assert_eq!(opined, naive_opinions(&all));
+        let first = answers(|subject| match router.opinions(subject).matching.first() {
+            None => "none".to_owned(),
+            Some((_, true)) => "slash".to_owned(),
+            Some((route, false)) => route.id.clone(),
+        });
+        prop_assert_eq!(first, said(&router));
+    }
+
     #[test]
     fn the_first_that_matches_wins(rules in routes()) {
         let all: Vec<_> = (0..).zip(&rules).map(|(index, (priority, rules)): (usize, _)| {

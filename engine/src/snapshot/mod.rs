@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub(crate) use document::Object;
+pub(crate) use document::{Object, present_text};
 
 use crate::service::source::Source;
 

@@ -125,6 +125,10 @@ class Report(_Stored):
     refusal: str = ""
     """Why its engine refused ``refused_revision``."""
     counters: Counters = Counters()
+    down: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """URLs of the servers that its health checks have found to be down, by service, as long as there are any."""
+    down_unlisted: int = 0
+    """Services with such servers that are too many for the list."""
 
 
 class Deployment(_Stored):
@@ -145,6 +149,8 @@ class ProviderStatus(_Stored):
     message: str = ""
     frontends: int = 0
     backends: int = 0
+    source: str = ""
+    """Where it reads: the prefix of its keys, or a file."""
 
 
 class Link(_Stored):

@@ -20,6 +20,7 @@ from traefikee.config.durations import milliseconds
 from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, TLSCertificate
 from traefikee.config.errors import did_you_mean
 from traefikee.config.observability import AccessLog
+from traefikee.config.places import STATIC
 from traefikee.config.runtime import ObjectError, ObjectKind, Severity, spelt
 from traefikee.config.static import EntryPoint, LogLevel, StaticConfiguration
 from traefikee.rules import Matcher, Modifier, RuleError, parse_rule
@@ -37,8 +38,6 @@ _LEVELS: dict[LogLevel, str] = {
     "PANIC": "error",
 }
 _MAX_PRIORITY = 2**63 - 1
-STATIC = "static"
-"""The provider's name in errors about objects of the static configuration."""
 
 
 class PemPair(Protocol):

@@ -110,7 +110,9 @@ class Routing:
         providers = make_providers(self._deployment)
         await self._seed({provider.name for provider in providers})
         for provider in providers:
-            self._statuses[provider.name] = ProviderStatus(state="starting", since=_now())
+            known = self._emitted.get(provider.name)
+            source = known.source if known else ""
+            self._statuses[provider.name] = ProviderStatus(state="starting", since=_now(), source=source)
         async with asyncio.TaskGroup() as tasks:
             for provider in providers:
                 tasks.create_task(provider.run(self._listener(provider.name)), name=f"provider {provider.name}")
@@ -132,7 +134,10 @@ class Routing:
             return
         self._published = Published(pointer, snapshot.objects, runtime.objects)
         errors = {name: tuple(one for one in pointer.errors if one.provider == name) for name in known}
-        self._emitted = {name: Emitted(known[name], errors[name]) for name in known if name in names}
+        sources = {name: status.source for name, status in self._mirror.state.providers.items()}
+        self._emitted = {
+            name: Emitted(known[name], errors[name], source=sources.get(name, "")) for name in known if name in names
+        }
 
     def _listener(self, name: str) -> Callable[[Emitted | Failed], None]:
         def listen(heard: Emitted | Failed) -> None:
@@ -150,6 +155,7 @@ class Routing:
                 message=message,
                 frontends=len(counted.frontends),
                 backends=len(counted.backends),
+                source=self._emitted[name].source if name in self._emitted else before.source,
             )
             self._news.set()
 

@@ -16,11 +16,13 @@ class Emitted:
 
     :ivar errors: objects that were left out, and why.
     :ivar notes: what a reader should know though nothing is wrong.
+    :ivar source: where it was read, as :func:`traefikee.config.places.place` takes it.
     """
 
     configuration: DynamicConfiguration
     errors: tuple[ObjectError, ...] = ()
     notes: tuple[str, ...] = ()
+    source: str = ""
 
 
 @dataclass(frozen=True)

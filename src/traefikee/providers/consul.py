@@ -113,7 +113,8 @@ class ConsulProvider(Provider):
                 if unusable:
                     raise UnreachableError("; ".join(unusable))
                 configuration, more = await asyncio.to_thread(load_files, decoded.configuration, _read_file, self.name)
-                listener(Emitted(configuration, decoded.errors + tuple(more), decoded.notes))
+                errors = decoded.errors + tuple(more)
+                listener(Emitted(configuration, errors, decoded.notes, decoded.source))
             if not self._options.watch:
                 return
             await self._wait(client, index)
