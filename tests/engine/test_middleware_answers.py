@@ -3,6 +3,7 @@
 import gzip
 import http.client
 import socket
+import subprocess
 import time
 import zlib
 from collections.abc import Iterator
@@ -165,6 +166,18 @@ def test_long_answers_are_compressed(router: Router) -> None:
     assert (answer.header("content-encoding"), gzip.decompress(answer.body)) == ("gzip", pattern(100_000))
 
 
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [("gzip;q=0.5, br", "br"), ("br;q=0.5, zstd", "zstd"), ("br, zstd, gzip", "gzip"), ("deflate, br", "br")],
+)
+def test_the_client_chooses_how(router: Router, accepted: str, coding: str) -> None:
+    compressing(router)
+    assert ask(router, "/bytes/5000", f"Accept-Encoding: {accepted}").header("Content-Encoding") == coding
+    command = ["curl", "-sS", "--noproxy", "*", "--compressed", "-H", f"Accept-Encoding: {accepted}"]
+    done = subprocess.run([*command, f"{router.url}/bytes/100000"], capture_output=True, check=True)
+    assert done.stdout == pattern(100_000)
+
+
 def test_over_http_1_0_the_end_of_the_connection_tells(router: Router) -> None:
     compressing(router)
     with Connection(router.address, router.port) as connection:
@@ -233,6 +246,27 @@ def test_what_the_server_says_about_its_body(router: Router) -> None:
     tagged = served(router, b'200 OK\r\nETag: "a"\r\nAccept-Ranges: bytes', body)
     assert (tagged.header("Content-Encoding"), tagged.header("ETag")) == ("gzip", 'W/"a"')
     assert tagged.header("Accept-Ranges") is None
+
+
+@pytest.mark.parametrize("target", ["/bytes/1400", "/bytes/3000000", "/stream?chunks=400"])
+@pytest.mark.parametrize("client", ["http/1.1", "h2"])
+@pytest.mark.parametrize("server", ["http", "h2c"])
+def test_compression_between_all_protocols(router: Router, client: str, server: str, target: str) -> None:
+    """The server that speaks HTTP/2 is the engine itself, on another entry point."""
+    points = [
+        entry_point(f"{router.address}:{router.port}", middlewares=[COMPRESS]),
+        entry_point(f"{router.address}:{router.port + 1}", "inner"),
+    ]
+    inner = service(f"{server}://{router.address}:{router.port + 1}", id="inner")
+    routes = [route(service="inner", id="outer"), route(entry_points=["inner"], id="inner")]
+    router.engine.apply(snapshot(points, routes, [inner, service(router.origin.url)]))
+    answer = over_http2(router.url + target, GZIP) if client == "h2" else ask(router, target, GZIP)
+    assert (answer.status, answer.header("Content-Encoding")) == (200, "gzip")
+    plain = gzip.decompress(answer.body)
+    if "bytes" in target:
+        assert plain == pattern(int(target[7:]))
+    else:
+        assert plain == b"".join(b"chunk %d\n" % number for number in range(400))
 
 
 @pytest.mark.parametrize("protocol", ["http/1.1", "h2"])

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote_plus, unquote_plus
 
 import pytest
+from websockets.sync.client import connect
 
 from tests.engine.conftest import Router
 from tests.support.certificates import authority
@@ -152,6 +153,22 @@ def test_headers(router: Router) -> None:
     told = over_http2(f"{router.url}/", "x-gone: 1")
     assert told.header("x-answer") == "3"
     assert router.origin.last().values("X-Gone") == []
+
+
+def test_a_client_cannot_have_added_headers_taken_away(router: Router) -> None:
+    apply(router, headers({"X-New": "1"}, {"X-Answer": "1"}))
+    with Connection(router.address, router.port) as connection:
+        connection.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: X-New, X-Own\r\nX-Own: 1\r\nX-New: 2\r\n\r\n")
+        assert connection.answer() is not None
+    assert (router.origin.last().values("X-New"), router.origin.last().values("X-Own")) == (["1"], [])
+
+
+def test_websockets_pass_beside_changed_headers(router: Router) -> None:
+    apply(router, headers({"X-New": "1"}), white_list("127.0.0.0/8"))
+    with connect(f"ws://{router.address}:{router.port}/chat", proxy=None) as websocket:
+        websocket.send("hello")
+        assert websocket.recv() == "hello"
+    assert router.origin.last().header("X-New") == "1"
 
 
 def test_a_body_passes_beside_changed_headers(router: Router) -> None:

@@ -118,6 +118,11 @@ impl Assembly {
     }
 }
 
+/// Whether `Connection` names a field that is not the connection's anyway.
+fn ends_here(fields: &Fields, id: Name, name: &[u8]) -> bool {
+    !id.is_hop_by_hop() && fields.is_named_in_connection(name)
+}
+
 /// Elements of a comma-separated list, without empty ones.
 pub(crate) fn tokens(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
@@ -305,7 +310,8 @@ impl Request {
         })
     }
 
-    /// The same request with other fields: those that `keeps` keeps, and `added` after them.
+    /// The same request with other fields: those that `keeps` keeps, and `added` after them. What `Connection` names ends
+    /// here, so that the peer cannot have it take away what is added.
     pub(crate) fn edited<'a>(
         &self,
         keeps: impl Fn(Name, &[u8]) -> bool,
@@ -315,8 +321,13 @@ impl Request {
         let method = assembly.line(self.method());
         let path_and_query = assembly.line(self.text(&self.path_and_query));
         let host = assembly.line(self.host());
-        assembly.fields(&self.fields, keeps, added);
-        Self { fields: assembly.finish(), method, path_and_query, host, ..*self }
+        assembly.fields(&self.fields, |id, name| self.passes(id, name) && keeps(id, name), added);
+        Self { fields: assembly.finish(), method, path_and_query, host, names_fields: false, ..*self }
+    }
+
+    /// Whether a field is not one that `Connection` names.
+    fn passes(&self, id: Name, name: &[u8]) -> bool {
+        !self.names_fields || !ends_here(&self.fields, id, name)
     }
 
     /// Another request of the same client, without a body: those fields that `keeps` keeps.
@@ -329,9 +340,18 @@ impl Request {
     ) -> Self {
         let mut assembly = Assembly::with_capacity(self.fields.bytes.len() + 256, self.fields.list.len());
         let [method, path_and_query, host] = [method, path_and_query, host].map(|text| assembly.line(text));
-        assembly.fields(&self.fields, keeps, std::iter::empty());
+        assembly.fields(&self.fields, |id, name| self.passes(id, name) && keeps(id, name), std::iter::empty());
         let fields = assembly.finish();
-        Self { fields, method, path_and_query, host, framing: Framing::None, upgrade: false, ..*self }
+        Self {
+            fields,
+            method,
+            path_and_query,
+            host,
+            framing: Framing::None,
+            upgrade: false,
+            names_fields: false,
+            ..*self
+        }
     }
 
     /// The method.
@@ -439,7 +459,8 @@ impl Answer {
         Ok(Self { fields, status, framing, told_length, keep_alive: true, names_fields: false, reason: 0..0 })
     }
 
-    /// The same answer with other fields: those that `keeps` keeps, and `added` after them.
+    /// The same answer with other fields: those that `keeps` keeps, and `added` after them. As for requests, `Connection`
+    /// takes none of these away.
     pub(crate) fn edited<'a>(
         &self,
         keeps: impl Fn(Name, &[u8]) -> bool,
@@ -447,8 +468,9 @@ impl Answer {
     ) -> Self {
         let mut assembly = Assembly::with_capacity(self.fields.bytes.len() + 256, self.fields.list.len() + 8);
         let reason = assembly.line(std::str::from_utf8(self.reason()).unwrap_or_default());
-        assembly.fields(&self.fields, keeps, added);
-        Self { fields: assembly.finish(), reason, ..*self }
+        let passes = |id, name: &[u8]| !self.names_fields || !ends_here(&self.fields, id, name);
+        assembly.fields(&self.fields, |id, name| passes(id, name) && keeps(id, name), added);
+        Self { fields: assembly.finish(), reason, names_fields: false, ..*self }
     }
 
     /// The same answer with another status, which is one that has a body.

@@ -16,7 +16,7 @@ use crate::proxy::reply::Reply;
 use crate::snapshot::middleware as document;
 
 const REALM: &str = "traefik";
-/// Nonces that are known at a time; the one that was used last longest ago is forgotten first.
+/// Nonces that are known at a time; those that were not used, or not for longest, are forgotten first.
 const NONCES: usize = 4096;
 
 /// `auth.digest`.
@@ -68,11 +68,12 @@ impl Nonces {
         let nonce = random();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.by_nonce.len() >= NONCES {
-            let mut times: Vec<u64> = known.by_nonce.values().map(|(_, time)| *time).collect();
+            // Those that nobody has used yet go first.
+            let mut times: Vec<_> = known.by_nonce.values().map(|(count, time)| (*count > 0, *time)).collect();
             // An eighth at a time, so that not each newcomer has all looked at.
             let (_, limit, _) = times.select_nth_unstable(NONCES / 8);
             let limit = *limit;
-            known.by_nonce.retain(|_, (_, time)| *time > limit);
+            known.by_nonce.retain(|_, (count, time)| (*count > 0, *time) > limit);
         }
         known.clock += 1;
         let clock = known.clock;

@@ -28,6 +28,9 @@ impl SecurityHeaders {
                 return Err(format!("security_headers: \"{name}\" is not the name of a header"));
             }
         }
+        if !crate::http::target::is_valid_host(it.ssl_host.as_bytes()) {
+            return Err(format!("security_headers: ssl_host \"{}\" is not a host", it.ssl_host));
+        }
         let mut always = Vec::new();
         let add = |list: &mut Vec<Change>, name: &str, value: &str| {
             if !is_value(value) {
