@@ -177,3 +177,71 @@ fn what_cannot_be_answered() {
     }
     assert_eq!(engine.ask("GET", "/explain", "").0, 405);
 }
+
+#[test]
+fn middlewares_on_the_way() {
+    let redirect = json!({"type": "redirect_entry_point", "scheme": "https", "port": 443, "permanent": false});
+    let list = json!({"type": "white_list", "source_ranges": ["10.0.0.0/8"], "use_x_forwarded_for": false});
+    let auth = json!({"type": "basic_auth", "users": ["a:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="], "remove_header": false, "header_field": ""});
+    let limit = json!({
+        "type": "rate_limit", "source": {"type": "client_ip"},
+        "rates": [{"period_ms": 1000, "average": 1, "burst": 1}],
+    });
+    let mut snapshot = snapshot(&[
+        ("p/guarded", 2, json!([host("a.example")]), json!([{"type": "add_prefix", "prefix": "/add"}])),
+        ("p/strip", 1, json!([prefix("/x")]), json!([{"type": "strip_prefix", "prefixes": ["/y"]}])),
+    ]);
+    snapshot["routes"][0]["middlewares"] = json!([{"type": "errors", "pages": [{"status": [[500, 599]], "service": "p/back", "query": ""}]}, list, auth, limit]);
+    snapshot["routes"][0]["entry_points"] = json!(["http", "other"]);
+    snapshot["routes"][1]["entry_points"] = json!(["other"]);
+    snapshot["entry_points"][1]["middlewares"] = json!([{"type": "compress"}, redirect]);
+    let engine = Engine::with(&snapshot);
+    let ask = |entry_point: &str, client: &str, host: &str, tls: bool| {
+        let mut asked = request("GET", host, "/x?q");
+        asked["entry_point"] = json!(entry_point);
+        asked["client_ip"] = json!(client);
+        asked["tls"] = json!(tls);
+        explain(&engine, &snapshot, &asked)
+    };
+    let passed = ask("http", "10.1.2.3", "a.example", false);
+    assert_eq!((&passed["outcome"], &passed["target"]), (&json!("forward"), &json!("/add/x?q")));
+    assert_eq!(
+        passed["middlewares"],
+        json!([
+            {"at": "route", "type": "errors", "result": "passes"},
+            {"at": "route", "type": "white_list", "result": "passes"},
+            {"at": "route", "type": "basic_auth", "result": "not_asked"},
+            {"at": "route", "type": "rate_limit", "result": "not_asked"},
+        ])
+    );
+    assert!(!passed.to_string().contains("W6ph5"));
+    // Asking uses nothing up: a burst of one would be over.
+    assert_eq!(ask("http", "10.1.2.3", "a.example", false), passed);
+
+    let refused = ask("http", "192.0.2.1", "a.example", false);
+    assert_eq!((&refused["outcome"], &refused["status"]), (&json!("middleware"), &json!(403)));
+    assert_eq!(refused["route"]["id"], "p/guarded");
+    assert_eq!(
+        refused["middlewares"][1],
+        json!({"at": "route", "type": "white_list", "result": "answers", "status": 403, "location": null})
+    );
+    assert_eq!(refused["middlewares"].as_array().unwrap().len(), 2);
+
+    // An entry point's own come first, whatever the routes say.
+    for (host, matching) in [("a.example", vec!["p/guarded", "p/strip"]), ("b.example", vec!["p/strip"])] {
+        let sent = ask("other", "10.1.2.3", host, false);
+        let location = format!("https://{host}:443/x?q");
+        assert_eq!((&sent["outcome"], &sent["status"]), (&json!("middleware"), &json!(302)));
+        assert_eq!((&sent["location"], ids(&sent["matching"])), (&json!(location), matching));
+        assert_eq!(
+            sent["middlewares"],
+            json!([
+                {"at": "entry_point", "type": "compress", "result": "passes"},
+                {"at": "entry_point", "type": "redirect_entry_point", "result": "answers", "status": 302, "location": location},
+            ])
+        );
+    }
+    let there = ask("other", "10.1.2.3", "b.example", true);
+    assert_eq!((&there["outcome"], &there["request"]["scheme"]), (&json!("no_route"), &json!("https")));
+    assert_eq!(there["middlewares"][1]["result"], "passes");
+}

@@ -39,11 +39,7 @@ pub(super) struct Way {
 
 impl Way {
     /// `None` for most requests: there is nothing on their way.
-    pub(super) fn of(
-        entry_point: &EntryPoint,
-        plan: &Result<Plan, Failure>,
-        session: &Session,
-    ) -> Option<Self> {
+    pub(super) fn of(entry_point: &EntryPoint, plan: &Result<Plan, Failure>, session: &Session) -> Option<Self> {
         let is_short = match plan {
             Ok(Plan::Ping(_)) => true,
             Ok(Plan::Forward { route, .. }) => entry_point.middlewares.is_empty() && route.middlewares.is_empty(),
@@ -378,7 +374,7 @@ fn passage<'a>(request: &'a Request, session: &'a Session, way: &'a Way) -> Pass
 }
 
 /// What the route's modifiers have done.
-fn moved(route: &Route, rewritten: &Rewritten) -> Moved {
+pub(crate) fn moved(route: &Route, rewritten: &Rewritten) -> Moved {
     // Whoever takes a part of the path away tells the server about it.
     if !rewritten.fields.is_empty() {
         return Moved::Replaced;

@@ -2,12 +2,12 @@
 
 mod arrival;
 mod buffered;
-mod chain;
+pub(crate) mod chain;
 pub(crate) mod client;
 pub(crate) mod decide;
 mod exchange;
 mod forward;
-mod forwarded;
+pub(crate) mod forwarded;
 mod http2;
 mod pipe;
 mod record;

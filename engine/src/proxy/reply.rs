@@ -109,7 +109,8 @@ impl Reply {
 
     /// Where the client is sent, if it is.
     pub(crate) fn location(&self) -> Option<&str> {
-        self.location.as_deref()
+        let fields = std::str::from_utf8(&self.fields).ok()?;
+        fields.lines().find_map(|line| line.strip_prefix("Location: "))
     }
 
     /// The body.

@@ -2,6 +2,8 @@
 //!
 //! The question is written as the head of a request and takes the way of one as far as no I/O is needed.
 
+mod way;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -15,6 +17,7 @@ use crate::http::head::Request;
 use crate::http::scan::{Found, Scanner};
 use crate::http::target::lookup_name;
 use crate::http::{Malformed, write};
+use crate::middleware::States;
 use crate::proxy::decide::{Plan, decide};
 use crate::route::Opinions;
 use crate::route::matcher::Subject;
@@ -81,7 +84,15 @@ pub(crate) fn with(question: &Question, document: &[u8]) -> Result<Value, Unansw
     let snapshot = document::whole(document, None).map_err(Unanswerable::Question)?;
     let tables = Tables::empty();
     let stats = HashMap::new();
-    let kept = Kept { tables: &tables, sources: None, upstream_tls: None, entry_point_stats: &stats, workers: 1 };
+    let states = States::default();
+    let kept = Kept {
+        tables: &tables,
+        sources: None,
+        upstream_tls: None,
+        entry_point_stats: &stats,
+        states: &states,
+        workers: 1,
+    };
     let built = build(snapshot, &kept).map_err(Unanswerable::Snapshot)?;
     answer(question, built.entry_points.iter().map(|(_, entry_point)| entry_point), &built.sources.snapshot)
 }
@@ -124,6 +135,13 @@ fn answer<'a>(
             json!({"outcome": "forward", "target": target, "fields": fields(&rewritten.fields)})
         }
     };
+    let way = way::walk(question, &request, entry_point, &plan, snapshot);
+    if let Some(stop) = way.stop {
+        answer["outcome"] = json!("middleware");
+        answer["status"] = json!(stop.status);
+        answer["location"] = json!(stop.location);
+    }
+    answer["middlewares"] = Value::Array(way.steps);
     answer["revision"] = json!(snapshot.revision);
     answer["request"] = json!({
         "entry_point": entry_point.name, "scheme": if question.tls { "https" } else { "http" },
@@ -167,7 +185,7 @@ fn refused(revision: u64, failure: &Failure) -> Value {
     let outcome = if matches!(failure, Failure::NoRoute) { "no_route" } else { "refused" };
     json!({
         "revision": revision, "outcome": outcome, "status": failure.status(), "reason": failure.to_string(),
-        "request": null, "route": null, "matching": list(Vec::new(), 0), "missing": list(Vec::new(), 0),
+        "middlewares": [], "request": null, "route": null, "matching": list(Vec::new(), 0), "missing": list(Vec::new(), 0),
     })
 }
 
