@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from traefikee.cli.common import Group
+from traefikee.cli.common import Command, Group, option
 from traefikee.cli.deploy import build
+from traefikee.cli.show import Target
+from traefikee.cli.tables import print_data
 from traefikee.config.errors import ConfigurationError
 from traefikee.config.static import StaticConfiguration
 
 
-@click.group(cls=Group)
-def config() -> None:
-    """Look at configurations."""
+def config_group(target: Target) -> click.Group:
+    """Return ``config`` with its commands."""
+
+    @click.group(cls=Group)
+    def config() -> None:
+        """Look at configurations."""
+
+    @config.command()
+    @click.argument("part", type=click.Choice(["static", "dynamic", "merged"]), required=False)
+    @target.add_option
+    @option("output", "-o", "output", type=click.Choice(["yaml", "json"]), default="yaml", help="Form of the output.")
+    def show(part: str | None, output: str, **options: Any) -> None:
+        """Show the configuration of the cluster, secrets masked.
+
+        static: what was deployed, by whom and how. dynamic: what each provider says, objects in error too. merged: what
+        is in force. Each object with the key or file that it comes from. By default all three.
+        """
+        print_data(target.connect(options).get(f"/v1/config?part={part or ''}"), output)
+
+    config.add_command(check)
+    return config
 
 
-@config.command()
+@click.command(cls=Command)
 @click.argument("file")
 @click.pass_context
 def check(ctx: click.Context, file: str) -> None:

@@ -191,7 +191,8 @@ def run_deploy(
             mark = f"{step['severity']}: "
         elif step["event"] == "node":
             mark = "  " + mark
-        click.echo(f"{mark}{step['message']}", err=bad)
+        key = f" [{step['key']}]" if step.get("key") else ""
+        click.echo(f"{mark}{step['message']}{key}", err=bad)
         if step["event"] == "done":
             outcome = step["ok"]
     if outcome is None:

@@ -19,6 +19,7 @@ from traefikee.compile.compiler import compile_snapshot
 from traefikee.compile.snapshot import Snapshot
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.difference import differences
+from traefikee.config.places import place_of
 from traefikee.config.static import StaticConfiguration
 from traefikee.errors import RefusedError, UnreachableError
 from traefikee.node.engine import Engine
@@ -82,7 +83,9 @@ async def deploy(
             ),
         }
     for error in pointer.errors:
-        yield {"event": "problem", "severity": error.severity, "message": error.sentence()}
+        source = seen.providers[error.provider].source if error.provider in seen.providers else ""
+        key = place_of(error, source)
+        yield {"event": "problem", "severity": error.severity, "message": error.sentence(), "key": key}
     yield {"event": "compiled", "revision": pointer.revision, "message": f"Snapshot {pointer.revision} published."}
     async for step in _applied(mirror, pointer.revision):
         yield step
