@@ -8,7 +8,7 @@ from typing import Any
 
 from traefikee.api.view import View
 from traefikee.config.difference import differences
-from traefikee.config.dynamic import DynamicConfiguration, TLSCertificate
+from traefikee.config.dynamic import DynamicConfiguration, Frontend, TLSCertificate
 from traefikee.config.dynamic_api import MASK, to_api
 from traefikee.config.runtime import ObjectError, ObjectKind
 from traefikee.config.static import StaticConfiguration
@@ -130,6 +130,10 @@ def merged_document(view: View) -> dict[str, Any]:
         certificates = {name: one for name, one in heard.tls.items() if name not in broken}
         configurations = _configurations(effective.model_copy(update={"tls": certificates}))
         for kind, group in _KINDS.items():
+            for name, one in configurations[group].items():
+                route = view.route(f"{provider}/{name}") if kind == "frontend" else None
+                if route is not None:
+                    one["priority"] = route["priority"]
             shown[group] |= {
                 f"{provider}/{name}": {
                     "provider": provider,
@@ -143,11 +147,26 @@ def merged_document(view: View) -> dict[str, Any]:
 
 def _configurations(configuration: DynamicConfiguration) -> dict[str, dict[str, Any]]:
     shown = to_api(configuration)
+    for name, frontend in shown.get("frontends", {}).items():
+        _complete(frontend, configuration.frontends[name])
     return {
         "frontends": without_pem(shown.get("frontends", {})),
         "backends": without_pem(shown.get("backends", {})),
         "tls": {name: _certificate(one) for name, one in configuration.tls.items()},
     }
+
+
+def _complete(shown: dict[str, Any], frontend: Frontend) -> None:
+    """Make of what Traefik 1.7's API shows what a file would say; that there are users is told, but not who."""
+    if shown.get("basicAuth") is None:
+        shown.pop("basicAuth", None)
+    for kind in ("basic", "digest"):
+        auth = getattr(frontend.auth, kind) if frontend.auth else None
+        if auth is not None:
+            shown["auth"][kind] |= {"users": [MASK] * len(auth.users)} if auth.users else {}
+            shown["auth"][kind] |= {"usersFile": MASK} if auth.users_file else {}
+    for rate in shown.get("ratelimit", {}).get("rateset", {}).values():
+        rate["period"] = f"{rate['period'] / 1e9:g}s"
 
 
 def _certificate(certificate: TLSCertificate) -> dict[str, Any]:

@@ -66,7 +66,9 @@ def test_alias() -> None:
     assert alias_of(pairs, "y") is None
     assert alias_of({}, "traefik") is None
     moved = {key.replace("traefik", "other/1"): value for key, value in GOOD.items()}
-    assert decoded(moved | {"traefik/alias": "/other/1/", "traefik/frontends/old/backend": "b"}) == decoded(GOOD)
+    aliased = decoded(moved | {"traefik/alias": "/other/1/", "traefik/frontends/old/backend": "b"})
+    assert (aliased.configuration, aliased.errors) == (decoded(GOOD).configuration, ())
+    assert aliased.source == "other/1"
 
 
 def test_an_alias_that_cannot_be_read_makes_the_reading_useless() -> None:
