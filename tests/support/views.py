@@ -38,7 +38,9 @@ def view(
     compiled = compile_snapshot(configuration, dynamic, revision=7, default_certificate=pair)
     effective = {name: one.model_copy(update={"tls": {}}) for name, one in compiled.effective.items()}
     return View(
-        deployment=Deployment(number=4, at="2026-01-02T03:04:05+00:00", by="me@here", command="deploy", configuration=configuration),
+        deployment=Deployment(
+            number=4, at="2026-01-02T03:04:05+00:00", by="me@here", command="deploy", configuration=configuration
+        ),
         pointer=Pointer(revision=7, config=4, errors=(*decoded.errors, *compiled.errors)),
         providers={"consul": ProviderStatus(state="ok", since="2026-01-02T03:04:05+00:00", source=decoded.source)},
         runtime=Runtime(dynamic, effective),

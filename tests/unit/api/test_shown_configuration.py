@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import yaml
-
 from tests.support.views import view
+
 from traefikee.api.shown_configuration import configuration_document
 from traefikee.api.view import View
 
@@ -112,5 +112,12 @@ def test_before_anything_is_deployed() -> None:
     assert configuration_document(View()) == {
         "static": None,
         "dynamic": {},
-        "merged": {"revision": None, "configuration": None, "entryPoints": {}, "frontends": {}, "backends": {}, "tls": {}},
+        "merged": {
+            "revision": None,
+            "configuration": None,
+            "entryPoints": {},
+            "frontends": {},
+            "backends": {},
+            "tls": {},
+        },
     }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-
 from tests.support.views import STATIC, view
+
 from traefikee.api.shown_routes import routes_document
 from traefikee.api.view import health
 from traefikee.cli.show import notes, routes_table
@@ -52,13 +52,14 @@ def test_the_table() -> None:
     printed = routes_table(routes_document(view(KEYS, down=DOWN))["routes"]).splitlines()
     head, *rows = printed[:8]
     assert head.split("  ")[0] == "Name"
+    rule, chain = "Host:a.example;PathPrefixStrip:/api", "whiteList,auth.basic,ratelimit"
     cells = [[cell.strip() for cell in row.split("  ") if cell.strip()] for row in rows[1:]]
     assert cells == [
         ["consul/follows", "Host:c.example", "14", "broken", "0", "error"],
         ["consul/partly", "Path:/x", "7", "http", "plain", "1", "warning"],
         ["consul/plain", "Host:b.example", "14", "http,https", "plain", "1", "ok"],
         ["consul/unread", "0", "0", "error"],
-        ["consul/web", "Host:a.example;PathPrefixStrip:/api", "40", "https", "whiteList,auth.basic,ratelimit", "app", "2/3", "ok"],
+        ["consul/web", rule, "40", "https", chain, "app", "2/3", "ok"],
         ["consul/wrong", "Hots:a.example", "14", "plain", "1", "error"],
     ]  # fmt: skip
     problems = "\n".join(printed[8:])
