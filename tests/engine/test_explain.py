@@ -123,7 +123,7 @@ def test_what_is_published_is_explained_without_being_in_force(engine: EnginePro
     told = ask(tmp_path, asked("https://a.example/api/x", client_ip="10.1.2.3"), KEYS)
     assert told["sentence"] == 'goes through frontend "consul/any" to backend "consul/app", if auth.basic lets it'
     assert [(one["name"], one["reason"]) for one in told["lost"]] == [
-        ("consul/web", "its priority is lower: 35 against 45")
+        ("consul/web", "its priority is lower: 35 against 44")
     ]
     assert [(one["name"], one["matcher"]) for one in told["missing"]] == [("consul/post", "Method:POST")]
     assert told["request"]["entry_point"] == "https"
