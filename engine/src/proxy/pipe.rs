@@ -24,6 +24,8 @@ const DIRECT: usize = 4 * 1024;
 /// Pieces that are moved at a time. A piece is 64 KiB at most, or, of a body in tiny chunks, some thousand of them: this
 /// is about a millisecond, and one for each such body is what everybody else on the worker waits.
 const TURNS: u8 = 16;
+/// The same for a body that is compressed on its way, which takes so much longer.
+const ENCODED_TURNS: u8 = 1;
 
 /// Why a body did not get through.
 #[derive(Debug)]
@@ -143,7 +145,7 @@ impl Pipe {
         source: Source<'_>,
         sink: Sink<'_>,
     ) -> Poll<Result<(), Broken>> {
-        self.turns = TURNS;
+        self.turns = if self.is_encoded { ENCODED_TURNS } else { TURNS };
         match (source, sink) {
             (Source::Http1(source), Sink::Http1(sink)) => self.poll_http1(cx, source, sink),
             (Source::Http1(source), Sink::Http2(sink)) => self.poll_http1_to_http2(cx, source, sink),
