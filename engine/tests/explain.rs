@@ -172,7 +172,10 @@ fn what_cannot_be_answered() {
     };
     let (status, answer) = engine.ask("POST", "/explain", &body(&good, &bad));
     assert_eq!((status, &answer["problems"][0]["id"]), (422, &json!("p/lost")));
-    for wrong in ["{", "{}", "[]", &json!({"request": good, "snapshot": {}}).to_string()] {
+    let mut more = good.clone();
+    more["more"] = json!(1);
+    let no_snapshot = json!({"request": good, "snapshot": {}}).to_string();
+    for wrong in ["{", "{}", "[]", &no_snapshot, &body(&more, &Value::Null)] {
         assert_eq!(engine.ask("POST", "/explain", wrong).0, 400, "{wrong}");
     }
     assert_eq!(engine.ask("GET", "/explain", "").0, 405);

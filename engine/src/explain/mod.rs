@@ -31,6 +31,7 @@ const MOST: usize = 50;
 
 /// A request that nobody sends.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Question {
     entry_point: String,
     method: String,

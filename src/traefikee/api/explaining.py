@@ -228,7 +228,7 @@ def _missed(matcher: Mapping[str, Any] | None, request: Mapping[str, Any]) -> st
 def _left_out(view: View, host: str) -> list[dict[str, str]]:
     """Return the frontends in error that might have taken the request: their rules name its host."""
     found = []
-    for (provider, kind, name), errors in sorted(view.errors_of().items()):
+    for (provider, kind, name), errors in sorted(view.errors_by_object().items()):
         heard = view.runtime.heard.get(provider)
         frontend = heard.frontends.get(name) if heard else None
         if kind != "frontend" or view.route(f"{provider}/{name}") is not None:

@@ -67,7 +67,7 @@ def dynamic_document(view: View) -> dict[str, Any]:
     Of each object: ``from``, the key or file; ``state``; ``errors``; its ``configuration``, or None where there is none
     that can be read.
     """
-    errors = view.errors_of()
+    errors = view.errors_by_object()
     providers = sorted({*view.providers, *view.runtime.heard})
     return {provider: _provider(view, provider, errors) for provider in providers}
 
@@ -118,7 +118,7 @@ def merged_document(view: View) -> dict[str, Any]:
             name: {"from": f"static configuration {deployed.number}", "configuration": options}
             for name, options in points.items()
         }
-    errors = view.errors_of()
+    errors = view.errors_by_object()
     for provider, effective in sorted(view.runtime.effective.items()):
         heard = view.runtime.heard.get(provider, DynamicConfiguration())
         # What is in force is kept without certificates.

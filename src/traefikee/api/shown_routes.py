@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from traefikee.api.view import View
@@ -60,7 +60,7 @@ def routes_document(view: View) -> dict[str, Any]:
     Of each route: ``name``, ``provider``, ``state`` (``ok``, ``warning``, ``error``), ``rule``, ``priority``,
     ``entryPoints``, ``middlewares``, ``backend``, ``servers`` (``total``; ``up`` or None if nobody asks), ``errors``.
     """
-    errors = view.errors_of()
+    errors = view.errors_by_object()
     names = {
         *(f"{provider}/{name}" for provider, one in view.runtime.heard.items() for name in one.frontends),
         *(key.removeprefix("route/") for key in view.objects if key.startswith("route/")),
@@ -96,7 +96,7 @@ def _row(view: View, identity: str, errors: Mapping[tuple[str, str, str], list[O
         "entryPoints": list(route["entry_points"] if route else frontend.entry_points if frontend else ()),
         "middlewares": [short_name(one) for one in route["middlewares"]] if route else [],
         "backend": backend,
-        "servers": _counted(servers_of(view, route["service"] if route else f"{provider}/{backend}")),
+        "servers": _counted(view, provider, backend),
         "errors": [view.told(error) for error in found],
     }
 
@@ -107,6 +107,11 @@ def _priority(frontend: Frontend | None) -> int:
     return max(frontend.priority, 0) or sum(len(route.rule.encode()) for route in frontend.routes.values())
 
 
-def _counted(servers: Iterable[Mapping[str, Any]]) -> dict[str, int | None]:
-    ups = [server["up"] for server in servers]
-    return {"total": len(ups), "up": None if None in ups or not ups else sum(ups)}
+def _counted(view: View, provider: str, backend: str) -> dict[str, int | None]:
+    ups = [server["up"] for server in servers_of(view, f"{provider}/{backend}")]
+    if not ups:
+        # Nobody asks the servers of a backend that no frontend in force has.
+        heard = view.runtime.heard.get(provider)
+        known = heard.backends.get(backend) if heard else None
+        return {"total": len(known.servers) if known else 0, "up": None}
+    return {"total": len(ups), "up": None if None in ups else sum(ups)}

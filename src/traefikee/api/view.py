@@ -65,7 +65,7 @@ class View:
         key = self.place(error.provider, error.kind, error.name, error.path)
         return {"severity": error.severity, "key": key, "message": error.message}
 
-    def errors_of(self) -> dict[tuple[str, str, str], list[ObjectError]]:
+    def errors_by_object(self) -> dict[tuple[str, str, str], list[ObjectError]]:
         """Return the errors by provider, kind (a server's are its backend's) and name."""
         found: dict[tuple[str, str, str], list[ObjectError]] = {}
         for error in self.pointer.errors if self.pointer else ():

@@ -119,7 +119,7 @@ def explain_command(target: Target) -> click.Command:
         help="Through which entry point it comes.  [default: the one on the URL's port, or of its scheme]",
         show_default=False,
     )
-    @option("header", "-H", "header", multiple=True, metavar="'NAME: VALUE'", help="A header of the request.")
+    @click.option("--header", "-H", "header", multiple=True, metavar="'NAME: VALUE'", help="A header of the request.")
     def explain(
         method: str, url: str, header: tuple[str, ...], entry_point: str, client_ip: str, output: str, **options: Any
     ) -> None:
@@ -186,7 +186,10 @@ def explanation(method: str, url: str, found: Mapping[str, Any]) -> list[str]:
     lines = [f"{method} {url}{where}, by snapshot {found['revision']}:", f"  {found['sentence']}"]
     frontend = found["frontend"]
     if frontend:
-        lines += ["", f"Frontend {frontend['name']}", *_details(found, frontend)]
+        steps = found["middlewares"]
+        stopped = found["outcome"] == "middleware" and steps[-1]["at"] == "entryPoint"
+        beyond = ", which the request does not reach" if stopped else ""
+        lines += ["", f"Frontend {frontend['name']}{beyond}", *_details(found, frontend)]
     elif found["middlewares"]:
         lines += ["", "Middlewares", *(f"  {_step(step)}" for step in found["middlewares"])]
     for title, ones, tell in (

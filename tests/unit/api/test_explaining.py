@@ -121,6 +121,15 @@ Left out for an error, and perhaps meant
     )
 
 
+def test_a_frontend_that_the_request_does_not_reach_is_told_as_such() -> None:
+    redirect = {"at": "entry_point", "type": "redirect_entry_point", "result": "answers", "status": 302}
+    said = answer("middleware", status=302, location="https://a/", route=route(), middlewares=[redirect])
+    url = "http://a.example/api/x"
+    lines = explanation("GET", url, explained(view(KEYS), asked(url), said))
+    assert "Frontend consul/web, which the request does not reach" in lines
+    assert "  middleware  redirect of the entry point: answers 302" in lines
+
+
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [

@@ -55,7 +55,7 @@ def test_the_table() -> None:
     rule, chain = "Host:a.example;PathPrefixStrip:/api", "whiteList,auth.basic,ratelimit"
     cells = [[cell.strip() for cell in row.split("  ") if cell.strip()] for row in rows[1:]]
     assert cells == [
-        ["consul/follows", "Host:c.example", "14", "broken", "0", "error"],
+        ["consul/follows", "Host:c.example", "14", "broken", "1", "error"],
         ["consul/partly", "Path:/x", "7", "http", "plain", "1", "warning"],
         ["consul/plain", "Host:b.example", "14", "http,https", "plain", "1", "ok"],
         ["consul/unread", "0", "0", "error"],
