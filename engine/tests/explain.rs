@@ -244,7 +244,12 @@ fn middlewares_on_the_way() {
             ])
         );
     }
+    assert_eq!(passed["elsewhere"], json!([{"entry_point": "other", "id": "p/guarded"}]));
+    let nowhere = ask("http", "10.1.2.3", "b.example", false);
+    assert_eq!(nowhere["outcome"], "no_route");
+    assert_eq!(nowhere["elsewhere"], json!([{"entry_point": "other", "id": "p/strip"}]));
     let there = ask("other", "10.1.2.3", "b.example", true);
+    assert_eq!(there["elsewhere"], json!([]));
     assert_eq!((&there["outcome"], &there["request"]["scheme"]), (&json!("no_route"), &json!("https")));
     assert_eq!(there["middlewares"][1]["result"], "passes");
 }

@@ -136,6 +136,9 @@ def test_where_a_request_goes_is_where_it_is_served(shown: Shown, command: str) 
     assert (sent["status"], sent["location"]) == (answer.status, answer.header("Location"))
     assert answer.status == 302
 
+    inside = shown.json("explain GET http://a.example/api/x --entry-point inside", command)
+    assert inside["elsewhere"] == [{"entryPoint": "http", "name": "consul/app"}]
+
     printed = shown.place.check(f"{command} explain PUT {url}/y -H 'X-A: 1'")
     assert 'goes through frontend "consul/put" to backend "consul/put"' in printed
 

@@ -158,6 +158,11 @@ fn answer<'a>(
         &opinions.matching,
         |(route, slash)| json!({"id": route.id, "priority": route.priority, "redirect_slash": slash}),
     );
+    let others = entry_points.iter().filter(|it| is_routed && it.name != entry_point.name);
+    let takers = others.filter_map(|it| Some((it.name.as_str(), it.router.opinions(&subject).matching.first()?.0)));
+    let mut takers: Vec<_> = takers.map(|(name, route)| json!({"entry_point": name, "id": route.id})).collect();
+    takers.sort_by_key(Value::to_string);
+    answer["elsewhere"] = Value::Array(takers);
     let documents = matchers(snapshot, &opinions);
     answer["missing"] = listed(&opinions.missing, |(route, index)| {
         let matcher = documents.get(route.id.as_str()).and_then(|matchers| matchers.get(*index));
@@ -186,7 +191,7 @@ fn refused(revision: u64, failure: &Failure) -> Value {
     let outcome = if matches!(failure, Failure::NoRoute) { "no_route" } else { "refused" };
     json!({
         "revision": revision, "outcome": outcome, "status": failure.status(), "reason": failure.to_string(),
-        "middlewares": [], "request": null, "route": null, "matching": list(Vec::new(), 0), "missing": list(Vec::new(), 0),
+        "middlewares": [], "elsewhere": [], "request": null, "route": null, "matching": list(Vec::new(), 0), "missing": list(Vec::new(), 0),
     })
 }
 

@@ -97,7 +97,8 @@ def explained(view: View, asked: ExplainRequest, answer: Mapping[str, Any]) -> d
     The result has ``sentence``; ``outcome``, ``status``, ``location``, ``reason``, ``revision``, ``request`` and
     ``target`` as the engine says them; ``frontend`` (None if none takes it); ``middlewares`` on the way; ``servers``;
     ``lost``, those that match too, each with its ``reason``; ``missing``, those that do not though their host does,
-    each with the ``matcher`` that fails; ``leftOut``, frontends in error whose rules name the host; ``more`` of these.
+    each with the ``matcher`` that fails; ``leftOut``, frontends in error whose rules name the host; ``more`` of these;
+    ``elsewhere``, which frontend would take it on which other entry point.
     """
     route = answer["route"]
     request = answer["request"]
@@ -129,6 +130,7 @@ def explained(view: View, asked: ExplainRequest, answer: Mapping[str, Any]) -> d
             for one in missing["routes"]
         ],
         "more": {"lost": matching["more"], "missing": missing["more"]},
+        "elsewhere": [{"entryPoint": one["entry_point"], "name": one["id"]} for one in answer["elsewhere"]],
         "leftOut": _left_out(view, str(request["host"])) if request else [],
     }
 

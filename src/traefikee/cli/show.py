@@ -200,6 +200,9 @@ def explanation(method: str, url: str, found: Mapping[str, Any]) -> list[str]:
             rows = [(f"  {one['name']}", tell(one), one["rule"]) for one in ones]
             more = found["more"]["lost" if title == "Matching too" else "missing"]
             lines += ["", title, *_aligned(rows), *([f"  and {more} more"] if more else [])]
+    if found["elsewhere"] and not frontend:
+        lines += ["", "On other entry points it would be taken by"]
+        lines += [f"  {one['name']} on {one['entryPoint']}" for one in found["elsewhere"]]
     if found["leftOut"]:
         lines += ["", "Left out for an error, and perhaps meant"]
         lines += [f"  {one['name']}: {one['message']} [{one['key']}]" for one in found["leftOut"]]

@@ -48,7 +48,7 @@ def answer(outcome: str, **fields: Any) -> dict[str, Any]:
     }
     return {
         "outcome": outcome, "revision": 7, "request": request, "route": None, "middlewares": [],
-        "matching": NOTHING, "missing": NOTHING, **fields,
+        "matching": NOTHING, "missing": NOTHING, "elsewhere": [], **fields,
     }  # fmt: skip
 
 
@@ -119,6 +119,16 @@ Not matching, though the host does
 Left out for an error, and perhaps meant
   consul/wrong: route "a": unknown matcher "Hots"; did you mean "Host"? [traefik/frontends/wrong/routes/a/rule]"""
     )
+
+
+def test_a_frontend_on_another_entry_point_is_told_if_none_takes_the_request() -> None:
+    said = answer("no_route", status=404, elsewhere=[{"entry_point": "https", "id": "consul/web"}])
+    url = "http://a.example/api/x"
+    found = explained(view(KEYS), asked(url), said)
+    assert found["elsewhere"] == [{"entryPoint": "https", "name": "consul/web"}]
+    lines = explanation("GET", url, found)
+    where = lines.index("On other entry points it would be taken by")
+    assert lines[where + 1] == "  consul/web on https"
 
 
 def test_a_frontend_that_the_request_does_not_reach_is_told_as_such() -> None:

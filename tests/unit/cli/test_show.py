@@ -32,6 +32,7 @@ NO_ROUTE = {
     "outcome": "no_route", "status": 404, "revision": 7, "route": None, "middlewares": [],
     "request": {"entry_point": "http", "scheme": "http", "method": "GET", "host": "x", "path": "/", "query": None},
     "matching": {"routes": [], "more": 0}, "missing": {"routes": [], "more": 0},
+    "elsewhere": [],
 }  # fmt: skip
 
 
