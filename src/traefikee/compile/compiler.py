@@ -13,7 +13,7 @@ from traefikee.compile.backends import service_options
 from traefikee.compile.middlewares import chain_name, frontend_middlewares
 from traefikee.compile.problems import Problems
 from traefikee.compile.servers import effective_weight, server_url
-from traefikee.compile.static_options import health_check_interval_of, middlewares_of, retry_of
+from traefikee.compile.static_options import middlewares_of, retry_of
 from traefikee.config.certificate_checks import check_pair
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.durations import milliseconds
@@ -345,7 +345,7 @@ class _Provider:
             self._error("backend", name, "", refusal)
         problems = Problems(self.name)
         static = self.compiler.static
-        options, effective = service_options(name, backend, health_check_interval_of(static), problems)
+        options, effective = service_options(name, backend, static.health_check_interval, problems)
         self._tell("backend", name, problems)
         servers = []
         for server_name, server in sorted(backend.servers.items()):

@@ -7,8 +7,6 @@ import datetime
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from pydantic.alias_generators import to_camel
-
 from traefikee.cluster import state
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.mirror import Mirror
@@ -16,7 +14,6 @@ from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState, Deployment
 from traefikee.cluster.store import Compare, Put, Store
 from traefikee.compile.compiler import compile_snapshot
-from traefikee.compile.snapshot import Snapshot
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.difference import differences
 from traefikee.config.static import StaticConfiguration
@@ -130,32 +127,10 @@ async def _check(engine: Engine, admission: Admission, configuration: StaticConf
     secrets = admission.secrets()
     pair = CertificatePair(chain_pem=secrets.default_certificate_pem, key_pem=secrets.default_key_pem)
     compiled = compile_snapshot(configuration, {}, revision=0, default_certificate=pair)
-    idle = _idle_options(configuration, compiled.snapshot, pair)
-    if idle:
-        words = ", ".join(idle)
-        raise RefusedError(f"this version does not carry out yet: {words}", kind="configuration")
     problems = await engine.check(compiled.snapshot.to_json())
     if problems:
         words = "; ".join(problem.sentence() for problem in problems)
         raise RefusedError(f"the configuration cannot be used: {words}", kind="configuration")
-
-
-def _idle_options(configuration: StaticConfiguration, snapshot: Snapshot, pair: CertificatePair) -> list[str]:
-    """Return the options of entry points that change nothing in the snapshot: nobody would carry them out.
-
-    Without its authentication or its white list an entry point would be open to everybody.
-    """
-    found = []
-    for index, entry_point in enumerate(configuration.entry_points):
-        for field in ("redirect", "auth", "white_list", "compress"):
-            if not getattr(entry_point, field):
-                continue
-            without = list(configuration.entry_points)
-            without[index] = entry_point.model_copy(update={field: False if field == "compress" else None})
-            other = configuration.model_copy(update={"entry_points": tuple(without)})
-            if compile_snapshot(other, {}, revision=0, default_certificate=pair).snapshot == snapshot:
-                found.append(f"entryPoints.{entry_point.name}.{to_camel(field)}")
-    return found
 
 
 async def _store(store: Store, configuration: StaticConfiguration, by: str, command: str) -> int:

@@ -18,6 +18,7 @@ from traefikee.compile import changes
 from traefikee.compile.compiler import Compiled, Memory, compile_snapshot
 from traefikee.compile.snapshot import Snapshot
 from traefikee.config.certificates import CertificatePair
+from traefikee.config.constraints import all_hold
 from traefikee.config.dynamic import DynamicConfiguration
 from traefikee.config.runtime import told
 from traefikee.errors import TraefikeeError, UnreachableError
@@ -50,7 +51,9 @@ _log = log.get("routing")
 def make_providers(deployment: Deployment) -> list[Provider]:
     """Return the providers that a deployment asks for."""
     options = deployment.configuration
-    return [ConsulProvider(options.consul)] if options.consul is not None else []
+    if options.consul is None:
+        return []
+    return [ConsulProvider(options.consul, all_hold((*options.constraints, *options.consul.constraints)))]
 
 
 def _now() -> str:

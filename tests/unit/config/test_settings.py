@@ -18,6 +18,9 @@ from traefikee.config.refusals import REFUSALS
 from traefikee.config.settings import FileSettings, read_settings
 from traefikee.config.static import StaticConfiguration
 
+SHA = "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="
+APR1 = "$apr1$H6uskkkW$IgXLP6ewTrSuBkTrqE8wj/"
+
 HASH = "0" * 32
 
 Pairs: TypeAlias = tuple[tuple[Option, Any], ...]
@@ -108,7 +111,7 @@ _TEXTS: dict[str, tuple[str, Any]] = {
     "redirect.entryPoint": ("b", "b"),
     "redirect.regex": ("^http://(.*)", "^http://(.*)"),
     "redirect.replacement": ("https://$1", "https://$1"),
-    "auth.basic.users": ("a:{SHA}x,b:$apr1$x", ["a:{SHA}x", "b:$apr1$x"]),
+    "auth.basic.users": (f"a:{SHA},b:{APR1}", [f"a:{SHA}", f"b:{APR1}"]),
     "auth.digest.users": (f"a:traefik:{HASH}", [f"a:traefik:{HASH}"]),
     "auth.headerField": ("X-User", "X-User"),
     "auth.forward.address": ("http://a/", "http://a/"),
