@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import re
 import shlex
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +21,9 @@ from traefikee.config.names import OPTIONS, Option, find_option
 from traefikee.config.refusals import REFUSALS
 from traefikee.config.static import StaticConfiguration
 from traefikee.errors import UsageError
+
+if TYPE_CHECKING:
+    from traefikee.providers.file.content import Content
 
 MASK = "***"
 _USERS = re.compile(r"(auth[._](?:basic|digest)[._]users):\S+", re.IGNORECASE)
@@ -127,8 +131,12 @@ def static_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def build(values: Sequence[tuple[str, str | None]], config_file: str = "") -> StaticConfiguration:
+def build(
+    values: Sequence[tuple[str, str | None]], config_file: str = ""
+) -> tuple[StaticConfiguration, Content | None]:
     """Return the static configuration of a command line and, unless its name is empty, of a file.
+
+    With it comes what the files of the file provider say, if that is on; its paths are absolute then.
 
     :raises ConfigurationError: with every problem of both.
     """
@@ -140,7 +148,12 @@ def build(values: Sequence[tuple[str, str | None]], config_file: str = "") -> St
         from traefikee.cli.configuration_file import load_settings
 
         settings = load_settings(config_file)
-    return build_static(values, lambda path: Path(path).read_bytes(), settings)
+    configuration = build_static(values, lambda path: Path(path).read_bytes(), settings)
+    if configuration.file is None:
+        return configuration, None
+    from traefikee.cli.dynamic_files import read_files
+
+    return read_files(configuration, settings)
 
 
 def command_line(values: Sequence[tuple[str, str | None]], config_file: str = "") -> str:
@@ -175,11 +188,18 @@ def run_deploy(
         )
     if output != "table" and not dry_run:
         raise UsageError(f"-o {output} is the form of what --dry-run tells", "leave it out, or add --dry-run")
-    configuration = build(values, config_file)
+    configuration, files = build(values, config_file)
+    body: dict[str, Any] = {"configuration": configuration.model_dump(mode="json")}
+    if files is not None:
+        body["files"] = json.loads(files.to_json())
     if dry_run:
-        return _tell_plan(connect().post("/v1/plan", {"configuration": configuration.model_dump(mode="json")}), output)
-    body = {
-        "configuration": configuration.model_dump(mode="json"),
+        if files is not None:
+            from traefikee.cli.dynamic_files import problems_of
+
+            for problem in problems_of(configuration, files):
+                click.echo(f"{problem.severity}: {problem.sentence()}", err=True)
+        return _tell_plan(connect().post("/v1/plan", body), output)
+    body |= {
         "by": f"{getpass.getuser()}@{socket.gethostname()}",
         "command": command_line(values, config_file),
     }

@@ -466,7 +466,9 @@ class _Provider:
         reason = reason or self.compiler.refusal("certificate", pair.id)
         if reason is not None:
             self._error("tls", name, "certificate", reason)
-        names = self._entry_points("tls", name, certificate.entry_points)
+        everywhere = certificate.everywhere and self.compiler.bound
+        wanted = tuple(self.compiler.bound) if everywhere else certificate.entry_points
+        names = self._entry_points("tls", name, wanted)
         valid = tuple(entry_point for entry_point in names if entry_point in self.compiler.bound)
         for entry_point in names:
             if entry_point not in valid and (certificate.entry_points or not valid):

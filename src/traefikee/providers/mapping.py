@@ -60,10 +60,13 @@ def dynamic_from_mapping(data: Table, provider: str, *, nanoseconds: bool = Fals
     if errors:
         found = (ObjectError(provider=provider, kind="provider", name="", path="", message=text) for text in errors)
         return Decoded(DynamicConfiguration(), tuple(found), tuple(notes))
-    return put_together(provider, _outcomes(groups, provider, nanoseconds=nanoseconds), tuple(notes))
+    return put_together(provider, outcomes_of(groups, provider, nanoseconds=nanoseconds), tuple(notes))
 
 
-def _outcomes(groups: Mapping[str, Any], provider: str, *, nanoseconds: bool) -> Iterator[tuple[str, str, Outcome]]:
+def outcomes_of(
+    groups: Mapping[str, Any], provider: str, *, nanoseconds: bool = False
+) -> Iterator[tuple[str, str, Outcome]]:
+    """Give group, name and outcome of each object of ``backends``, ``frontends`` (tables) and ``tls`` (a list)."""
     for group in GROUPS:
         found = groups.get(group, {})
         items = enumerate(found) if group == "tls" else sorted(found.items(), key=lambda item: str(item[0]))

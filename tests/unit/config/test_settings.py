@@ -211,10 +211,10 @@ def test_no_value_of_what_has_no_meaning_is_taken_for_nothing(value: object) -> 
 
 def test_the_dynamic_part_is_handed_on_untouched() -> None:
     tree = {
-        "file": {"watch": True},
         "Backends": {"b": {"servers": {"s": {"URL": "http://a"}}}},
         "frontends": {"f": {"backend": "b"}},
         "tls": [{"entryPoints": ["https"]}],
+        "HTTP": {"routers": {}},
     }
     found = settings({"logLevel": "INFO", **tree})
     assert found.dynamic == tree

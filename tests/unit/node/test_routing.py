@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-from traefikee.cluster.state import Deployment
 from traefikee.compile import snapshot as snap
 from traefikee.config.static import ConsulOptions, StaticConfiguration
 from traefikee.node.publishing import snapshot_objects
@@ -69,9 +68,9 @@ def test_certificates_with_the_entry_points_that_name_them() -> None:
 
 def test_constraints_reach_the_provider() -> None:
     static = StaticConfiguration(constraints=("tag==web",), consul=ConsulOptions(constraints=("tag!=old",)))
-    (provider,) = make_providers(Deployment(number=1, at="", by="", command="", configuration=static))
+    (provider,) = make_providers(static)
     assert isinstance(provider, ConsulProvider)
     assert provider.counts(("web",))
     assert not provider.counts(("web", "old"))
     assert not provider.counts(())
-    assert make_providers(Deployment(number=1, at="", by="", command="", configuration=StaticConfiguration())) == []
+    assert make_providers(StaticConfiguration()) == []
