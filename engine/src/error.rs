@@ -31,6 +31,24 @@ pub(crate) enum Failure {
     /// The certificate's role is not admitted on the route.
     #[error("the client's certificate has none of the route's roles")]
     Role,
+    /// The client's address is in none of a white list's ranges.
+    #[error("the client's address is not in the white list")]
+    WhiteList,
+    /// A user has not proven to be one.
+    #[error("the user is not known, or the password is wrong")]
+    Unauthorized,
+    /// A client has asked too often.
+    #[error("the client exceeds the rate limit")]
+    RateLimit,
+    /// The host is none of those that may be asked for.
+    #[error("the host is not allowed")]
+    BadHost,
+    /// The server that is asked whether a request may go on does not say it.
+    #[error("the authentication server: {0}")]
+    AuthServer(#[source] Box<Failure>),
+    /// It has said no.
+    #[error("the authentication server refused the request with {0}")]
+    AuthRefused(u16),
     /// No route matches.
     #[error("no route matches")]
     NoRoute,
@@ -124,6 +142,9 @@ causes! {
     AnswerCut "answer_cut"
     AnswerTimeout "answer_timeout"
     AnswerTooLong "answer_too_long"
+    AuthRefused "auth_refused"
+    AuthServer "auth_server"
+    BadHost "bad_host"
     BodyStalled "body_stalled"
     BodyTimeout "body_timeout"
     BodyTooLong "body_too_long"
@@ -146,7 +167,9 @@ causes! {
     NoServer "no_server"
     NoWeight "no_weight"
     NotImplemented "not_implemented"
+    NotInWhiteList "not_in_white_list"
     Panic "panic"
+    RateLimited "rate_limited"
     RequestMalformed "request_malformed"
     ServerClosed "server_closed"
     ServerRefused "server_refused"
@@ -155,6 +178,7 @@ causes! {
     Spool "spool"
     TargetTooLong "target_too_long"
     TooManyConnections "too_many_connections"
+    Unauthorized "unauthorized"
     VersionUnknown "version_unknown"
 }
 
@@ -201,12 +225,15 @@ impl Failure {
             Self::Request(Malformed::NotImplemented(_)) => 501,
             Self::Request(Malformed::Version) => 505,
             Self::HeadTimeout | Self::BodyTimeout | Self::BodyStalled => 408,
-            Self::Role => 403,
+            Self::Unauthorized => 401,
+            Self::RateLimit => 429,
+            Self::Role | Self::WhiteList => 403,
             Self::NoRoute => 404,
             Self::NoServer | Self::NoHealthyServer | Self::BreakerOpen => 503,
             Self::TooManyConnections(_) => 429,
             Self::BodyTooLong => 413,
-            Self::NoWeight | Self::AnswerTooLong | Self::Spool(_) => 500,
+            Self::NoWeight | Self::AnswerTooLong | Self::Spool(_) | Self::BadHost | Self::AuthServer(_) => 500,
+            Self::AuthRefused(status) => *status,
             Self::ConnectTimeout | Self::ServerTimeout | Self::AnswerTimeout | Self::ServerStalled => 504,
             Self::Connect(_)
             | Self::ServerClosed(_)
@@ -228,7 +255,13 @@ impl Failure {
             | Self::ClientStalled
             | Self::TooManyConnections(_)
             | Self::BodyTooLong
-            | Self::Role => Kind::Client,
+            | Self::Role
+            | Self::WhiteList
+            | Self::Unauthorized
+            | Self::BadHost
+            | Self::RateLimit
+            | Self::AuthRefused(_) => Kind::Client,
+            Self::AuthServer(failure) => failure.kind(),
             Self::NoRoute => Kind::NoRoute,
             Self::NoServer | Self::NoHealthyServer | Self::BreakerOpen | Self::NoWeight => Kind::NoServer,
             Self::Spool(_) => Kind::Internal,
@@ -260,6 +293,12 @@ impl Failure {
             Self::ClientTimeout => Cause::ClientTimeout,
             Self::ClientStalled => Cause::ClientStalled,
             Self::Role => Cause::NoRole,
+            Self::WhiteList => Cause::NotInWhiteList,
+            Self::Unauthorized => Cause::Unauthorized,
+            Self::BadHost => Cause::BadHost,
+            Self::AuthServer(_) => Cause::AuthServer,
+            Self::AuthRefused(_) => Cause::AuthRefused,
+            Self::RateLimit => Cause::RateLimited,
             Self::NoRoute => Cause::NoRoute,
             Self::NoServer => Cause::NoServer,
             Self::NoHealthyServer => Cause::NoHealthyServer,
@@ -294,6 +333,7 @@ impl Failure {
 
     /// Whether the server is to blame, which its service's counter shows.
     pub(crate) fn is_servers(&self) -> bool {
-        matches!(self.kind(), Kind::ServerConnect | Kind::ServerTimeout | Kind::ServerProtocol)
+        !matches!(self, Self::AuthServer(_))
+            && matches!(self.kind(), Kind::ServerConnect | Kind::ServerTimeout | Kind::ServerProtocol)
     }
 }

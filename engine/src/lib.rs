@@ -14,6 +14,7 @@ mod limit;
 mod listen;
 mod log;
 mod metrics;
+mod middleware;
 mod pool;
 mod proxy;
 pub mod proxy_protocol;

@@ -7,6 +7,7 @@ from typing import Any
 from tests.engine.conftest import Router
 from tests.support.engine import EngineProcess
 from tests.support.http1 import get
+from tests.support.middlewares import errors, headers, redirect_regex, white_list
 from tests.support.origin import Origin
 from tests.support.ports import loopback_address
 from tests.support.snapshots import change, entry_point, route, service, snapshot
@@ -29,6 +30,12 @@ MODIFIERS: list[Json] = [
     {"type": "add_prefix", "prefix": "/missing"},
 ]
 SERVICES = ["one", "two", "three"]
+MIDDLEWARES: list[Json] = [
+    white_list("192.0.2.7"),
+    redirect_regex("/status/201", "/elsewhere"),
+    headers({}, {"X-Origin": "changed"}),
+    *(errors(([(404, 404), (503, 503)], name, "/status/404")) for name in SERVICES),
+]
 
 
 class Model:
@@ -39,6 +46,9 @@ class Model:
         self.services = {name: service(urls[0], id=name) for name in SERVICES}
         self.routes: dict[str, Json] = {}
         self.settings: Json = {}
+        self.on_entry_point: list[Json] = []
+        # Of its own, so that what they are does not change the rest.
+        self.more = random.Random(1)
 
     def step(self) -> None:
         rng = self.rng
@@ -51,6 +61,8 @@ class Model:
                     rng.sample(MATCHERS, rng.choice([0, 1, 1, 2])),
                     rng.choice(SERVICES),
                     modifiers=rng.choices(MODIFIERS, k=rng.choice([0, 0, 1])),
+                    middlewares=self.more.choices(MIDDLEWARES, k=self.more.choice([0, 0, 0, 0, 1, 2])),
+                    chain=self.more.choice(["a", "b"]),
                     id=name,
                 )
                 self.routes[name] = made | {"priority": rng.randrange(4)}
@@ -59,20 +71,26 @@ class Model:
             self.services[name] = service(*rng.sample(self.urls, rng.choice([0, 1])), id=name)
         if rng.random() < 0.1:
             self.settings = {"idle_timeout_ms": rng.randrange(100_000, 200_000)}
+        if self.more.random() < 0.2:
+            self.on_entry_point = self.more.choice(
+                [[], [headers({}, {"X-Entry": "1"})], [redirect_regex("/203", "/302")]]
+            )
 
     def snapshot(self, address: str, revision: int) -> Json:
         routes, services = list(self.routes.values()), list(self.services.values())
         self.rng.shuffle(routes)
-        made = snapshot([entry_point(f"{address}:8000")], (), services, revision=revision, **self.settings)
+        point = entry_point(f"{address}:8000", middlewares=self.on_entry_point)
+        made = snapshot([point], (), services, revision=revision, **self.settings)
         return made | {"routes": routes}
 
 
-def answers(address: str) -> list[tuple[str, str, int, str | None, str | None]]:
+def answers(address: str) -> list[tuple[Any, ...]]:
     found = []
     for host in HOSTS:
         for path in PATHS:
             answer = get(address, 8000, path, host=host)
-            found.append((host, path, answer.status, answer.header("X-Origin"), answer.header("Location")))
+            told = [answer.header(name) for name in ("X-Origin", "X-Entry", "Location")]
+            found.append((host, path, answer.status, *told))
     return found
 
 
@@ -107,7 +125,7 @@ def test_what_changes_have_made_answers_as_a_new_engine(
                 seen |= {answer[2] for answer in expected}
             finally:
                 fresh.cleanup()
-        assert {201, 204, 301, 404, 503} <= seen, "the random snapshots are worth comparing"
+        assert {201, 204, 301, 302, 403, 404, 503} <= seen, "the random snapshots are worth comparing"
     finally:
         other.close()
 

@@ -54,8 +54,8 @@ CASES: list[tuple[bool, list[str], Sequence[str], dict[str, str]]] = [
     (False, ["127.0.0.0/8"], CLAIMS, BELIEVED),
     (False, ["10.0.0.0/8"], CLAIMS, OWN),
     (False, [], CLAIMS, OWN),
-    # Compatible with Traefik 1.7, where an address that the client names is enough.
-    (False, ["1.2.0.0/16"], CLAIMS, BELIEVED),
+    # Other than in Traefik 1.7 the peer itself has to be trusted: what it names is its own word.
+    (False, ["1.2.0.0/16"], CLAIMS, OWN),
     (False, ["1.2.0.0/16"], ("X-Forwarded-For: nonsense",), {"X-Forwarded-For": PEER}),
     (True, [], ("X-Forwarded-For: 1.1.1.1, 2.2.2.2",), {"X-Forwarded-For": f"1.1.1.1, 2.2.2.2, {PEER}"}),
     (

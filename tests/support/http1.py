@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import subprocess
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -110,3 +111,18 @@ def get(
         answer = connection.answer(method)
         assert answer is not None, "the connection was closed without an answer"
         return answer
+
+
+def over_http2(url: str, *headers: str, method: str = "GET") -> Answer:
+    """One request of HTTP/2 without TLS, by curl. `headers` are whole lines."""
+    lines = [argument for line in headers for argument in ("-H", line)]
+    verb = ["--head"] if method == "HEAD" else ["-X", method]
+    command = ["curl", "-s", "--noproxy", "*", "--http2-prior-knowledge", "-D", "/dev/stderr", *verb, *lines, url]
+    done = subprocess.run(command, capture_output=True, timeout=60 * SLOWNESS, check=True)
+    first, *rest = done.stderr.decode("latin-1").split("\r\n\r\n")[0].split("\r\n")
+    version, status = first.split()[:2]
+    assert version == "HTTP/2", first
+    pairs = [line.partition(":")[::2] for line in rest]
+    return Answer(
+        int(status), [(name, value.strip()) for name, value in pairs], b"" if method == "HEAD" else done.stdout
+    )

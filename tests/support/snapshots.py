@@ -19,6 +19,7 @@ def entry_point(
     max_connections: int = 0,
     max_connections_per_client: int = 0,
     proxy_protocol: Json | None = None,
+    middlewares: Sequence[Json] = (),
 ) -> Json:
     """An entry point; forwarded headers are believed by default, as in Traefik 1.7."""
     return {
@@ -33,6 +34,7 @@ def entry_point(
         "ping": ping,
         "metrics": metrics,
         "tls": tls,
+        "middlewares": list(middlewares),
     }
 
 
@@ -98,6 +100,8 @@ def route(
     pass_host_header: bool = True,
     client_roles: Sequence[str] = (),
     forward_client_identity: bool = False,
+    middlewares: Iterable[Json] = (),
+    chain: str = "",
 ) -> Json:
     """A route; without matchers it matches everything. Its priority is set by :func:`snapshot`."""
     return {
@@ -110,6 +114,8 @@ def route(
         "pass_host_header": pass_host_header,
         "client_roles": list(client_roles),
         "forward_client_identity": forward_client_identity,
+        "middlewares": list(middlewares),
+        "chain": chain,
     }
 
 

@@ -19,8 +19,9 @@ pub(crate) fn write(out: &mut Vec<u8>, layout: &Layout, clock: &mut Clock, entry
         // Writing to memory does not fail.
         None => _ = write!(out, "{}", entry.client.ip().to_canonical()),
     }
-    // No authentication, no user.
-    out.extend_from_slice(b" - - [");
+    out.extend_from_slice(b" - ");
+    text(out, has(Field::ClientUsername), entry.user.unwrap_or("-"));
+    out.extend_from_slice(b" [");
     if has(Field::StartUtc) {
         clock.common(out, entry.started, Zone::Utc);
     } else if has(Field::StartLocal) {
@@ -57,7 +58,7 @@ pub(crate) fn write(out: &mut Vec<u8>, layout: &Layout, clock: &mut Clock, entry
 fn url<'a>(target: Target<'a>, entry: &Entry<'a>) -> &'a str {
     match target {
         Target::Server { url, .. } => url,
-        Target::Nobody => entry.request.path,
+        Target::Engine(_) => entry.request.path,
     }
 }
 

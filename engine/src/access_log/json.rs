@@ -61,7 +61,7 @@ fn backend(object: &mut Object<'_>, entry: &Entry<'_>) {
             object.text(Field::BackendAddr, "BackendAddr", host.as_bytes());
             (scheme, host, path)
         }
-        Target::Nobody => ("", "", entry.request.path),
+        Target::Engine(_) => ("", "", entry.request.path),
     };
     object.text(Field::BackendName, "BackendName", target.backend().as_bytes());
     if object.begin(Field::BackendUrl, "BackendURL") {
@@ -85,8 +85,7 @@ fn client(object: &mut Object<'_>, entry: &Entry<'_>) {
         None => object.text(Field::ClientHost, "ClientHost", ip.to_string().as_bytes()),
     }
     object.text(Field::ClientPort, "ClientPort", entry.client.port().to_string().as_bytes());
-    // No authentication, no user.
-    object.text(Field::ClientUsername, "ClientUsername", b"-");
+    object.text(Field::ClientUsername, "ClientUsername", entry.user.unwrap_or("-").as_bytes());
 }
 
 fn request(object: &mut Object<'_>, entry: &Entry<'_>) {

@@ -16,6 +16,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) count: u64,
     /// Where it came from.
     pub(crate) client: SocketAddr,
+    /// Who the user has proven to be.
+    pub(crate) user: Option<&'a str>,
     /// Whether the client's `X-Forwarded-For` is believed.
     pub(crate) trusted: bool,
     /// What was asked.
@@ -55,8 +57,8 @@ pub(crate) struct Asked<'a> {
 pub(crate) enum Target<'a> {
     /// A server of a backend; no server if none could be chosen.
     Server { frontend: &'a str, backend: &'a str, url: &'a str },
-    /// No frontend.
-    Nobody,
+    /// The engine itself: what of it.
+    Engine(&'a str),
 }
 
 /// An answer of a server, or what the client was told because there was none.
@@ -89,7 +91,7 @@ impl<'a> Target<'a> {
     pub(super) fn frontend(self) -> &'a str {
         match self {
             Self::Server { frontend, .. } => frontend.strip_prefix("frontend-").unwrap_or(frontend),
-            Self::Nobody => "backend not found",
+            Self::Engine(name) => name,
         }
     }
 
@@ -97,7 +99,7 @@ impl<'a> Target<'a> {
     pub(super) fn backend(self) -> &'a str {
         match self {
             Self::Server { backend, .. } => backend,
-            Self::Nobody => "Traefik",
+            Self::Engine(_) => "Traefik",
         }
     }
 }

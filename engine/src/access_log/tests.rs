@@ -31,6 +31,7 @@ fn entry<'a>(request: &'a Request, answer: &'a Answer) -> Entry<'a> {
         duration: Duration::from_micros(2_500),
         count: 7,
         client: SocketAddr::from(([192, 0, 2, 1], 50_000)),
+        user: None,
         trusted: true,
         request: asked(request),
         target: Some(Target::Server { frontend: "frontend-f1", backend: "backend1", url: "http://10.0.0.7:80" }),
@@ -88,7 +89,7 @@ fn common_line_of_a_request_that_nobody_answered() {
         line(&layout(Format::Common), &it),
         "1.1.1.1, 2.2.2.2 - - [02/Jan/2006:22:04:05 +0000] \"GET /x?y=1 HTTP/1.1\" - - \"-\" \"-\" 7 - - 2ms\n"
     );
-    it.target = Some(Target::Nobody);
+    it.target = Some(Target::Engine("backend not found"));
     it.trusted = false;
     assert_eq!(
         line(&layout(Format::Common), &it),
@@ -168,7 +169,12 @@ fn json_line() {
 #[test]
 fn json_line_of_a_request_that_nobody_answered() {
     let (request, answer) = (request("/x", ""), answer(""));
-    let it = Entry { target: Some(Target::Nobody), origin: None, fields: None, ..entry(&request, &answer) };
+    let it = Entry {
+        target: Some(Target::Engine("backend not found")),
+        origin: None,
+        fields: None,
+        ..entry(&request, &answer)
+    };
     let read: Value = serde_json::from_str(&line(&layout(Format::Json), &it)).unwrap();
     assert_eq!(read["BackendURL"]["Path"], "/x");
     assert_eq!((&read["FrontendName"], &read["BackendName"]), (&json!("backend not found"), &json!("Traefik")));

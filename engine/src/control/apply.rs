@@ -16,6 +16,7 @@ use crate::access_log::fields::Layout;
 use crate::access_log::writer::Sink;
 use crate::listen;
 use crate::log::Level;
+use crate::middleware::States;
 use crate::service::check::Checker;
 use crate::snapshot::build::{Built, Kept, Sources, build};
 use crate::snapshot::document::{self, Unusable};
@@ -70,6 +71,7 @@ pub(crate) struct Applier {
     checker: Checker,
     upstream_tls: Option<Arc<UpstreamTls>>,
     entry_point_stats: HashMap<String, Arc<EntryPointStats>>,
+    states: States,
     next_slot: Slot,
     inherited: Inherited,
 }
@@ -96,6 +98,7 @@ impl Applier {
             checker: Checker::default(),
             upstream_tls: None,
             entry_point_stats: HashMap::new(),
+            states: States::default(),
             next_slot: 0,
             inherited,
         }
@@ -200,6 +203,7 @@ impl Applier {
                 sources: self.sources.as_ref(),
                 upstream_tls: self.upstream_tls.as_ref(),
                 entry_point_stats: &self.entry_point_stats,
+                states: &self.states,
                 workers: self.workers.len(),
             },
         )
@@ -245,8 +249,9 @@ impl Applier {
 
     /// Swaps the tables, then opens and closes listeners. Nothing here can fail.
     async fn swap(&mut self, built: Built, mut bound: HashMap<String, Bound>) {
+        let servers = built.servers();
         let mut listeners = HashMap::new();
-        let mut entry_points = HashMap::new();
+        let mut entry_points = HashMap::default();
         let mut opened = Vec::new();
         for (address, entry_point) in built.entry_points {
             let key = key(address, &entry_point.name);
@@ -285,7 +290,7 @@ impl Applier {
             revision: Some(built.revision),
             settings: Arc::new(built.settings),
             entry_points,
-            servers: built.services.iter().flat_map(|service| &service.servers).map(|server| server.id).collect(),
+            servers,
             services: built.services,
         }));
         self.replaced.add(old, self.sources.replace(built.sources));

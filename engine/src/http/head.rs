@@ -97,10 +97,30 @@ impl Assembly {
         value
     }
 
+    /// Appends those of `fields` that `keeps` keeps, and `added`.
+    fn fields<'a>(
+        &mut self,
+        fields: &Fields,
+        keeps: impl Fn(Name, &[u8]) -> bool,
+        added: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    ) {
+        for (_, name, value) in fields.iter().filter(|(id, name, _)| keeps(*id, name)) {
+            self.field(name, value);
+        }
+        for (name, value) in added {
+            self.field(name, value);
+        }
+    }
+
     /// The fields, of which none was named in vain.
     pub(crate) fn finish(self) -> Fields {
         Fields { bytes: self.text.freeze(), list: self.list }
     }
+}
+
+/// Whether `Connection` names a field that is not the connection's anyway.
+fn ends_here(fields: &Fields, id: Name, name: &[u8]) -> bool {
+    !id.is_hop_by_hop() && fields.is_named_in_connection(name)
 }
 
 /// Elements of a comma-separated list, without empty ones.
@@ -290,6 +310,50 @@ impl Request {
         })
     }
 
+    /// The same request with other fields: those that `keeps` keeps, and `added` after them. What `Connection` names ends
+    /// here, so that the peer cannot have it take away what is added.
+    pub(crate) fn edited<'a>(
+        &self,
+        keeps: impl Fn(Name, &[u8]) -> bool,
+        added: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Self {
+        let mut assembly = Assembly::with_capacity(self.fields.bytes.len() + 256, self.fields.list.len() + 4);
+        let method = assembly.line(self.method());
+        let path_and_query = assembly.line(self.text(&self.path_and_query));
+        let host = assembly.line(self.host());
+        assembly.fields(&self.fields, |id, name| self.passes(id, name) && keeps(id, name), added);
+        Self { fields: assembly.finish(), method, path_and_query, host, names_fields: false, ..*self }
+    }
+
+    /// Whether a field is not one that `Connection` names.
+    fn passes(&self, id: Name, name: &[u8]) -> bool {
+        !self.names_fields || !ends_here(&self.fields, id, name)
+    }
+
+    /// Another request of the same client, without a body: those fields that `keeps` keeps.
+    pub(crate) fn redirected(
+        &self,
+        method: &str,
+        path_and_query: &str,
+        host: &str,
+        keeps: impl Fn(Name, &[u8]) -> bool,
+    ) -> Self {
+        let mut assembly = Assembly::with_capacity(self.fields.bytes.len() + 256, self.fields.list.len());
+        let [method, path_and_query, host] = [method, path_and_query, host].map(|text| assembly.line(text));
+        assembly.fields(&self.fields, |id, name| self.passes(id, name) && keeps(id, name), std::iter::empty());
+        let fields = assembly.finish();
+        Self {
+            fields,
+            method,
+            path_and_query,
+            host,
+            framing: Framing::None,
+            upgrade: false,
+            names_fields: false,
+            ..*self
+        }
+    }
+
     /// The method.
     pub(crate) fn method(&self) -> &str {
         self.text(&self.method)
@@ -393,6 +457,39 @@ impl Answer {
             None => Framing::Chunked,
         };
         Ok(Self { fields, status, framing, told_length, keep_alive: true, names_fields: false, reason: 0..0 })
+    }
+
+    /// The same answer with other fields: those that `keeps` keeps, and `added` after them. As for requests, `Connection`
+    /// takes none of these away.
+    pub(crate) fn edited<'a>(
+        &self,
+        keeps: impl Fn(Name, &[u8]) -> bool,
+        added: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Self {
+        let mut assembly = Assembly::with_capacity(self.fields.bytes.len() + 256, self.fields.list.len() + 8);
+        let reason = assembly.line(std::str::from_utf8(self.reason()).unwrap_or_default());
+        let passes = |id, name: &[u8]| !self.names_fields || !ends_here(&self.fields, id, name);
+        assembly.fields(&self.fields, |id, name| passes(id, name) && keeps(id, name), added);
+        Self { fields: assembly.finish(), reason, names_fields: false, ..*self }
+    }
+
+    /// The same answer with another status, which is one that has a body.
+    pub(crate) fn with_status(mut self, status: u16, method: &str) -> Self {
+        let mut assembly = Assembly::with_capacity(self.fields.bytes.len() + 64, self.fields.list.len());
+        self.reason = assembly.line(super::write::reason(status));
+        assembly.fields(&self.fields, |_, _| true, std::iter::empty());
+        self.fields = assembly.finish();
+        self.status = status;
+        if self.framing == Framing::None && method != "HEAD" {
+            self.told_length = Some(0);
+        }
+        self
+    }
+
+    /// Makes it the answer to HEAD. Its body is not read any more, so that the connection ends with it.
+    pub(crate) fn drop_body(&mut self) {
+        self.framing = Framing::None;
+        self.keep_alive = false;
     }
 
     /// The reason phrase, possibly empty.

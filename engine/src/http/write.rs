@@ -14,18 +14,8 @@ pub(crate) fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
 }
 
 /// Writes a number in decimal.
-pub(crate) fn decimal(out: &mut BytesMut, mut number: u64) {
-    let mut digits = [0_u8; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[start..]);
+pub(crate) fn decimal(out: &mut BytesMut, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Writes a number in hexadecimal.
@@ -78,26 +68,11 @@ pub(crate) fn status_line(out: &mut BytesMut, status: u16, reason: &[u8]) {
 /// The reason phrase of a status that the engine itself gives.
 pub(crate) fn reason(status: u16) -> &'static str {
     match status {
-        200 => "OK",
-        202 => "Accepted",
-        301 => "Moved Permanently",
-        400 => "Bad Request",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
+        // Go's words, where they are others than the registry's.
         413 => "Request Entity Too Large",
         414 => "Request URI Too Long",
-        422 => "Unprocessable Entity",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
-        _ => "",
+        _ => http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default(),
     }
 }
 

@@ -7,6 +7,8 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState as Hasher;
+
 use crate::io::Conn;
 use crate::snapshot::table::Server;
 
@@ -23,7 +25,7 @@ struct Idle {
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
     /// Idle ones of HTTP/1, the one used last at the back.
-    by_server: RefCell<HashMap<u64, VecDeque<Idle>>>,
+    by_server: RefCell<HashMap<u64, VecDeque<Idle>, Hasher>>,
     /// Those of HTTP/2.
     pub(crate) multiplexed: multiplex::Set,
 }

@@ -7,6 +7,7 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use foldhash::fast::RandomState as Hasher;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use tokio::sync::Notify;
@@ -138,7 +139,7 @@ pub(crate) fn failure(error: h2::Error) -> Failure {
 
 /// The connections of a worker, by server.
 #[derive(Debug, Default)]
-pub(crate) struct Set(RefCell<HashMap<u64, Connections>>);
+pub(crate) struct Set(RefCell<HashMap<u64, Connections, Hasher>>);
 
 /// An attempt to connect, for which others wait.
 #[derive(Debug, Default)]

@@ -112,7 +112,7 @@ impl Client<'_> {
     ) -> Result<Answered, (Failure, Option<Conn>)> {
         let Answered { mut answer, server, mut up, mut exchange, .. } = answered;
         if answer.framing == Framing::None {
-            return Ok(Answered { answer, server, up, exchange, kept: None });
+            return Ok(Answered { answer, server, up, exchange, kept: None, encoder: None });
         }
         if answer.told_length.is_some_and(|length| limits.refuses(length)) {
             return Err((Failure::AnswerTooLong, exchange.spool));
@@ -130,7 +130,7 @@ impl Client<'_> {
         let kept = Some(pipe.body_bytes());
         // What follows is no connection any more.
         answer.keep_alive = false;
-        Ok(Answered { answer, server, up: Upstream::Http1(rewound(spool)), exchange, kept })
+        Ok(Answered { answer, server, up: Upstream::Http1(rewound(spool)), exchange, kept, encoder: None })
     }
 }
 

@@ -65,7 +65,7 @@ pub(crate) fn decide(
     };
     let route = match entry_point.router.decide(&subject) {
         Decision::NotFound => return Err(Failure::NoRoute),
-        Decision::RedirectSlash => return Ok(Plan::Reply(Reply::moved(toggled(path, query)))),
+        Decision::RedirectSlash => return Ok(Plan::Reply(Reply::moved(&toggled(path, query)))),
         Decision::Route(route) => route,
     };
     if !route.client_roles.is_empty() {
@@ -83,7 +83,7 @@ pub(crate) fn decide(
     Ok(Plan::Forward {
         route: Arc::clone(route),
         rewritten: Rewritten { path, fields },
-        trusted: forwarded::is_trusted(&entry_point.trust, peer, request),
+        trusted: forwarded::is_trusted(&entry_point.trust, peer),
     })
 }
 

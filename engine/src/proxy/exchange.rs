@@ -51,6 +51,8 @@ pub(crate) struct Exchange {
     pub(crate) pause: Pause,
     /// Where the request's body is, if it was read whole before.
     pub(crate) spool: Option<Conn>,
+    /// Whether the client's body is none of this exchange's business, and still there.
+    pub(crate) leaves_body: bool,
 }
 
 /// Why a client may be silent in the middle of a request.
@@ -92,6 +94,7 @@ impl Exchange {
             answered: false,
             pause: Pause::None,
             spool: None,
+            leaves_body: false,
         }
     }
 
@@ -107,6 +110,11 @@ impl Exchange {
         if !self.is_sent() {
             self.sending = Sending::Stopped;
         }
+    }
+
+    /// Whether nothing of the client's body is left.
+    pub(crate) fn is_read(&self) -> bool {
+        (self.upload.is_read() || self.spool.is_some()) && !self.leaves_body
     }
 
     /// Whether the server has the whole request.

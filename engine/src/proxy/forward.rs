@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::exchange::{Exchange, Pause};
 use super::forwarded::Origin;
@@ -20,6 +20,8 @@ use crate::http::body::{Incoming, Outgoing};
 use crate::http::head::{Answer, Request};
 use crate::http::{Framing, Malformed, Version};
 use crate::io::Conn;
+use crate::middleware::Finish;
+use crate::middleware::compress::Encoder;
 use crate::pool::connect::connect;
 use crate::pool::multiplex::{Dial, Multiplexed, Outcome};
 use crate::service::connections::Counted;
@@ -33,6 +35,8 @@ pub(super) struct Job<'a> {
     pub(super) rewritten: &'a Rewritten,
     pub(super) trusted: bool,
     pub(super) settings: &'a Settings,
+    /// What becomes of the answer.
+    pub(super) finish: &'a Finish,
 }
 
 /// An answer whose head has come, and the connection on which its body follows.
@@ -44,27 +48,29 @@ pub(super) struct Answered {
     pub(super) exchange: Exchange,
     /// The length of the body, if it was read whole.
     pub(super) kept: Option<u64>,
+    /// What its body goes through.
+    pub(super) encoder: Option<Box<Encoder>>,
 }
 
 /// Which connection is wanted.
 #[derive(Debug, Clone, Copy)]
-struct Wanted {
+pub(super) struct Wanted {
     /// None that was idle.
-    fresh: bool,
+    pub(super) fresh: bool,
     /// None that may have been closed unnoticed.
-    surely: bool,
+    pub(super) surely: bool,
     /// One on which the protocol can be changed.
-    upgrade: bool,
+    pub(super) upgrade: bool,
 }
 
 /// A connection to a server.
-struct Link {
-    kind: Kind,
+pub(super) struct Link {
+    pub(super) kind: Kind,
     /// Whether it was used before.
-    reused: bool,
+    pub(super) reused: bool,
 }
 
-enum Kind {
+pub(super) enum Kind {
     Http1(Conn),
     Http2(Rc<Multiplexed>),
 }
@@ -90,13 +96,13 @@ impl Client<'_> {
                 };
                 match answered {
                     Ok(answered) if answered.answer.status == 101 => self.tunnel(request, answered).await,
-                    Ok(answered) => self.deliver(job, answered).await,
-                    Err(failure) => self.failed(failure, request, is_read).await,
+                    Ok(answered) => self.finished(job, answered).await,
+                    Err(failure) => self.paged(job, failure, is_read).await,
                 }
             }
             Err(failure) => {
                 let is_read = self.down.skip_body(request.framing);
-                self.failed(failure, request, is_read).await
+                self.paged(job, failure, is_read).await
             }
         };
         if let (Some(breaker), Some(began)) = (&service.breaker, began)
@@ -113,6 +119,29 @@ impl Client<'_> {
             }
         }
         done
+    }
+
+    /// Delivers the answer as its chain leaves it, or a page instead.
+    async fn finished(&mut self, job: Job<'_>, answered: Answered) -> Done {
+        let Job { request, route, finish, settings, .. } = job;
+        let status = answered.answer.status;
+        if let Some(page) = route.pages.iter().find(|page| page.is_for(status)) {
+            let is_read = answered.exchange.is_read();
+            return Box::pin(self.page(page, status, None, job, is_read)).await;
+        }
+        let server = &route.service.servers[answered.server];
+        let answer = stuck(finish.apply(answered.answer), &route.service, server, request);
+        let answered = Answered { answer, ..answered };
+        self.deliver(request, server, answered.compressed(finish.compress, request), settings).await
+    }
+
+    /// Tells the client about a failure, by a page if there is one for it.
+    async fn paged(&mut self, job: Job<'_>, failure: Failure, is_read: bool) -> Done {
+        let status = failure.status();
+        match job.route.pages.iter().find(|page| page.is_for(status)) {
+            Some(page) => Box::pin(self.page(page, status, Some(failure), job, is_read)).await,
+            None => self.failed(failure, job.request, is_read).await,
+        }
     }
 
     /// Whether the service takes the request at all; it counts as one of its client's until what is returned is dropped.
@@ -133,7 +162,7 @@ impl Client<'_> {
         spool: &mut Option<Conn>,
         is_read: &mut bool,
     ) -> Result<Answered, Failure> {
-        let Job { request, route, rewritten, trusted, settings } = job;
+        let Job { request, route, rewritten, trusted, settings, .. } = job;
         let service = &route.service;
         if service.servers.is_empty() {
             return Err(Failure::NoServer);
@@ -226,7 +255,7 @@ impl Client<'_> {
                     return Err(Failure::ServerMalformed(Malformed::Syntax("the protocol was not changed")));
                 }
                 Ok(answer) => {
-                    return Ok(Answered { answer, server: index, up, exchange: running, kept: None });
+                    return Ok(Answered { answer, server: index, up, exchange: running, kept: None, encoder: None });
                 }
                 Err(failure) => {
                     again += 1;
@@ -255,7 +284,7 @@ impl Client<'_> {
     }
 
     /// Finds a connection to a server, or makes one, unless the client leaves meanwhile.
-    async fn link(&mut self, server: &Server, settings: &Settings, wanted: Wanted) -> Result<Link, Failure> {
+    pub(super) async fn link(&mut self, server: &Server, settings: &Settings, wanted: Wanted) -> Result<Link, Failure> {
         let Wanted { fresh, surely, upgrade } = wanted;
         let worker = Rc::clone(&self.session.worker);
         let pools = &worker.pools;
@@ -306,7 +335,10 @@ impl Client<'_> {
     }
 
     /// Waits for something, unless the client leaves meanwhile.
-    async fn unless_gone<T>(&mut self, what: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    pub(super) async fn unless_gone<T>(
+        &mut self,
+        what: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
         let client = &mut self.down;
         let watch = &self.watch;
         watch.note_server();
@@ -322,32 +354,42 @@ impl Client<'_> {
     }
 
     /// Relays an answer.
-    async fn deliver(&mut self, job: Job<'_>, answered: Answered) -> Done {
-        let Job { request, route, settings, .. } = job;
-        let Answered { answer, server, mut up, mut exchange, kept } = answered;
-        let goes_on = request.keep_alive && exchange.upload.is_read() && !self.session.gate.is_closed();
-        let delivery = relay::delivery(&answer, request.version, goes_on);
+    pub(super) async fn deliver(
+        &mut self,
+        request: &Request,
+        server: &Server,
+        answered: Answered,
+        settings: &Settings,
+    ) -> Done {
+        let Answered { answer, mut up, mut exchange, kept, encoder, .. } = answered;
+        let goes_on = request.keep_alive && exchange.is_read() && !self.session.gate.is_closed();
+        let delivery = relay::delivery(
+            if encoder.is_some() { Framing::Chunked } else { answer.framing },
+            request.version,
+            goes_on,
+        );
         let mut head = exchange.take_interim();
         head.reserve(1024);
         let interim = head.len();
-        relay::answer(&answer, request, delivery, &mut head, |out| stick(&route.service, server, request, out));
+        relay::answer(&answer, request, delivery, &mut head);
         self.record.answered(&answer, || Bytes::copy_from_slice(&head[interim..]));
         let body = kept.map_or_else(|| up.incoming(answer.framing), Incoming::Length);
         let begun = self.down.begin(head, answer.status, body, delivery.coding);
         let mut download = match begun {
             Ok(download) => download,
             Err(failure) => {
-                let is_read = exchange.upload.is_read();
+                let is_read = exchange.is_read();
                 return self.failed(failure, request, is_read).await;
             }
         };
+        download.encode(encoder);
         let result = exchange.relay(&mut self.down, &mut up, &mut download, None, &self.watch).await;
         if exchange.spool.is_none() {
             self.record.read(exchange.upload.body_bytes());
         }
         match result {
             Err(failure) if download.is_untouched() => {
-                let is_read = exchange.upload.is_read();
+                let is_read = exchange.is_read();
                 self.failed(failure, request, is_read).await
             }
             Err(failure) => Done {
@@ -358,9 +400,9 @@ impl Client<'_> {
             },
             Ok(()) => {
                 if answer.keep_alive && exchange.is_sent() {
-                    self.give_back(up, &route.service.servers[server], settings);
+                    self.give_back(up, server, settings);
                 }
-                let end = match (delivery.keep_alive, exchange.upload.is_read()) {
+                let end = match (delivery.keep_alive, exchange.is_read()) {
                     (true, true) => End::Next,
                     (_, true) => End::Close,
                     (_, false) => End::Linger,
@@ -400,11 +442,13 @@ fn next_try(service: &Service, unreachable: &[usize], retry: Option<u32>) -> Opt
     }
 }
 
-/// Tells a client to stay with the server that has answered, unless it was told before.
-fn stick(service: &Service, server: usize, request: &Request, out: &mut BytesMut) {
-    let Some(sticky) = &service.sticky else { return };
-    let url = &service.servers[server].url;
-    if sticky.wanted(request) != Some(url.as_bytes()) {
-        sticky.write(url, out);
+/// The answer, which tells the client to stay with the server unless that was told before.
+fn stuck(answer: Answer, service: &Service, server: &Server, request: &Request) -> Answer {
+    match &service.sticky {
+        Some(sticky) if sticky.wanted(request) != Some(server.url.as_bytes()) => {
+            let cookie = sticky.value(&server.url);
+            answer.edited(|_, _| true, [(&b"Set-Cookie"[..], &cookie[..])].into_iter())
+        }
+        _ => answer,
     }
 }

@@ -2,6 +2,7 @@
 
 mod arrival;
 mod buffered;
+mod chain;
 pub(crate) mod client;
 mod decide;
 mod exchange;
@@ -11,7 +12,7 @@ mod http2;
 mod pipe;
 mod record;
 mod relay;
-mod reply;
+pub(crate) mod reply;
 mod sides;
 mod streams;
 mod tunnel;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -33,11 +35,13 @@ use crate::http::head::Request;
 use crate::http2::PREFACE_HEAD;
 use crate::io::{Conn, Stream};
 use crate::limit::Admitted;
+use crate::middleware::Finish;
 use crate::snapshot::table::Slot;
 use crate::stats::EntryPointStats;
 use crate::tls::peer::Identity;
 use crate::tls::server::ServerTls;
 use crate::worker::{Gate, Worker};
+use chain::Way;
 use client::{Next, Reader};
 use decide::Plan;
 use forward::Job;
@@ -72,6 +76,8 @@ struct Client<'a> {
 struct Tls {
     spoken: Arc<ServerTls>,
     identity: Option<Identity>,
+    /// What the client has shown, its own certificate first.
+    certificates: Box<[CertificateDer<'static>]>,
 }
 
 /// How an exchange ended.
@@ -169,7 +175,8 @@ async fn handshake(worker: &Worker, slot: Slot, gate: &Gate, stream: TcpStream) 
         Ok(Ok(stream)) => {
             let certificates = stream.get_ref().1.peer_certificates();
             let identity = certificates.and_then(<[_]>::first).map(Identity::of);
-            Some((Stream::Tls(Box::new(stream.into())), Some(Tls { spoken: tls, identity })))
+            let certificates = certificates.unwrap_or_default().into();
+            Some((Stream::Tls(Box::new(stream.into())), Some(Tls { spoken: tls, identity, certificates })))
         }
         Ok(Err(error)) => {
             tracing::debug!(%error, "TLS handshake with a client failed");
@@ -207,7 +214,7 @@ impl Client<'_> {
     /// `None` if the entry point is gone, or asks something else of its clients than when this connection was made.
     async fn exchange(&mut self, request: &Request) -> Option<Done> {
         let session = self.session;
-        let (plan, settings) = {
+        let (plan, way, settings) = {
             let tables = session.worker.shared.tables.load();
             let entry_point = tables.entry_points.get(&session.slot)?;
             let same = match (&session.tls, &entry_point.tls) {
@@ -222,8 +229,12 @@ impl Client<'_> {
             let plan = decide::decide(entry_point, request, session.peer.ip(), session.identity(), draining);
             let internal = matches!(plan, Ok(Plan::Ping(_) | Plan::Metrics));
             self.record.accepted(session, entry_point, &tables.settings, request, internal);
-            (plan, session.worker.settings())
+            let way = Way::of(entry_point, &plan, session);
+            (plan, way, session.worker.settings())
         };
+        if let Some(way) = way {
+            return Some(Box::pin(self.chained(request, plan, &way, &settings)).await);
+        }
         Some(match plan {
             Err(failure) => self.refuse(failure, Some(request)).await,
             Ok(Plan::Reply(reply) | Plan::Ping(reply)) => self.reply(&reply, Some(request)).await,
@@ -233,7 +244,8 @@ impl Client<'_> {
             }
             // In a box, so that idle connections do not hold its room.
             Ok(Plan::Forward { route, rewritten, trusted }) => {
-                let job = Job { request, route: &route, rewritten: &rewritten, trusted, settings: &settings };
+                let (rewritten, finish, settings) = (&rewritten, &Finish::default(), &settings);
+                let job = Job { request, route: &route, rewritten, trusted, settings, finish };
                 Box::pin(self.forward(job)).await
             }
         })

@@ -14,6 +14,7 @@ use crate::http::Malformed;
 use crate::http::body::{Incoming, Outgoing};
 use crate::http::chunked::Decoded;
 use crate::io::Conn;
+use crate::middleware::compress::Encoder;
 
 /// Bytes gathered before they are written.
 const GATHER: usize = 16 * 1024;
@@ -52,6 +53,9 @@ pub(crate) struct Pipe {
     left: Option<Vec<Bytes>>,
     /// How many more pieces may be moved before others have their turn.
     turns: u8,
+    /// What the body goes through, until its end.
+    encoder: Option<Box<Encoder>>,
+    is_encoded: bool,
 }
 
 impl Pipe {
@@ -69,6 +73,8 @@ impl Pipe {
             end_told: false,
             left: None,
             turns: 0,
+            encoder: None,
+            is_encoded: false,
         }
     }
 
@@ -76,6 +82,30 @@ impl Pipe {
     pub(crate) fn after_head(source: Incoming, is_complete: bool) -> Self {
         let pipe = Self::new(BytesMut::new(), source, Outgoing::Plain);
         Self { written: 1, ended: is_complete, end_told: is_complete, left: Some(Vec::new()), ..pipe }
+    }
+
+    /// Has the body go through an encoder.
+    pub(crate) fn encode(&mut self, encoder: Option<Box<Encoder>>) {
+        self.is_encoded = encoder.is_some();
+        self.encoder = encoder;
+    }
+
+    /// What comes out of the encoder when the source is silent for a while; `None` if there is nothing to be told.
+    fn flushed(&mut self) -> Option<Bytes> {
+        self.encoder.as_mut()?.flush()
+    }
+
+    /// What comes out of the encoder at the end of the body.
+    fn finished(&mut self) -> Bytes {
+        self.encoder.take().map(|encoder| encoder.finish()).unwrap_or_default()
+    }
+
+    /// Takes what has come out of the encoder into what is to be written.
+    fn put(&mut self, data: &[u8]) {
+        if !data.is_empty() {
+            self.coding.data(&mut self.out, data);
+            self.body += data.len() as u64;
+        }
     }
 
     /// Whether nothing has left.
@@ -103,7 +133,7 @@ impl Pipe {
     pub(crate) fn is_held(&self, buffered: usize) -> bool {
         !self.out.is_empty()
             || !self.piece.is_empty()
-            || (buffered >= DIRECT && self.coding == Outgoing::Plain && !self.is_read())
+            || (buffered >= DIRECT && self.coding == Outgoing::Plain && !self.is_encoded && !self.is_read())
     }
 
     /// Moves what can be moved; ready when everything was written and flushed.
@@ -158,7 +188,14 @@ impl Pipe {
                 if let Poll::Ready(Err(error)) = sink.poll_flush(cx) {
                     return Poll::Ready(Err(Broken::Sink(error)));
                 }
-                match ready!(self.poll_source(cx, source, sink)).map_err(Broken::Sink)? {
+                let read = self.poll_source(cx, source, sink);
+                if read.is_pending()
+                    && let Some(flushed) = self.flushed()
+                {
+                    self.put(&flushed);
+                    continue;
+                }
+                match ready!(read).map_err(Broken::Sink)? {
                     Ok(0) if self.source.close() => {}
                     Ok(0) => return Poll::Ready(Err(Broken::Source(None))),
                     Ok(_) => {}
@@ -176,7 +213,8 @@ impl Pipe {
         sink: &mut Conn,
     ) -> Poll<io::Result<io::Result<usize>>> {
         let bare = self.source.bare();
-        if bare < DIRECT || self.coding != Outgoing::Plain || !source.buffer.is_empty() {
+        let is_changed = self.coding != Outgoing::Plain || self.is_encoded;
+        if bare < DIRECT || is_changed || !source.buffer.is_empty() {
             return source.poll_fill(cx).map(Ok);
         }
         let mut broken = None;
@@ -209,19 +247,29 @@ impl Pipe {
             match self.source.decode(&mut source.buffer)? {
                 Decoded::More => break,
                 Decoded::End => {
+                    let rest = self.finished();
+                    self.put(&rest);
                     let source = &self.source;
                     self.coding.end(&mut self.out, |out| source.write_trailers(out));
                     self.ended = true;
                 }
-                Decoded::Data(length) if self.coding == Outgoing::Plain && length >= DIRECT => {
+                Decoded::Data(length) if self.coding == Outgoing::Plain && length >= DIRECT && !self.is_encoded => {
                     return Ok(length);
                 }
                 Decoded::Data(length) => {
                     let length = length.min(GATHER);
-                    self.coding.data(&mut self.out, &source.buffer[..length]);
+                    match &mut self.encoder {
+                        None => {
+                            self.coding.data(&mut self.out, &source.buffer[..length]);
+                            self.body += length as u64;
+                        }
+                        Some(encoder) => {
+                            let encoded = encoder.encode(&source.buffer[..length]);
+                            self.put(&encoded);
+                        }
+                    }
                     source.buffer.advance(length);
                     self.source.consumed(length);
-                    self.body += length as u64;
                 }
             }
         }

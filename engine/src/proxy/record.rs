@@ -60,6 +60,10 @@ pub(super) struct Record {
     sent: Option<Fields>,
     /// Bytes of the request's body that were read.
     read: u64,
+    /// Who the user has proven to be.
+    user: Option<Box<str>>,
+    /// What of the engine has answered instead of a server.
+    answered_by: Option<String>,
 }
 
 impl Record {
@@ -122,10 +126,39 @@ impl Record {
         }
     }
 
+    /// Who the user is.
+    pub(super) fn is(&mut self, user: Option<&str>) {
+        if self.user.is_none() && self.wanted > Wanted::Nothing {
+            self.user = user.map(Box::from);
+        }
+    }
+
+    /// No server answers, but a part of the engine that the access log names.
+    pub(super) fn answered_by(&mut self, name: Option<String>) {
+        self.answered_by = name;
+    }
+
+    /// The servers that were tried, to be told again after others were asked for something else.
+    pub(super) fn attempts(&self) -> Attempts {
+        Attempts { server: self.server, attempted: self.attempted, retries: self.retries }
+    }
+
+    /// What was tried before is what counts.
+    pub(super) fn restore(&mut self, attempts: Attempts) {
+        Attempts { server: self.server, attempted: self.attempted, retries: self.retries } = attempts;
+    }
+
     /// How much of the request's body was read.
     pub(super) fn read(&mut self, bytes: u64) {
         self.read = bytes;
     }
+}
+
+/// Which servers were tried for a request.
+pub(super) struct Attempts {
+    server: Option<usize>,
+    attempted: Option<Instant>,
+    retries: u32,
 }
 
 /// A request while it is served. When it is dropped the request has ended, also if nobody waited for that, or by a panic.
@@ -238,7 +271,7 @@ impl Ended<'_> {
             return;
         }
         let entry_point = tables.entry_points.get(&session.slot);
-        let trusted = entry_point.is_some_and(|it| is_trusted(&it.trust, session.peer.ip(), request));
+        let trusted = entry_point.is_some_and(|it| is_trusted(&it.trust, session.peer.ip()));
         self.write(session, log, record, request, count, trusted);
     }
 
@@ -252,8 +285,8 @@ impl Ended<'_> {
                 backend: route.service.name(),
                 url: route.service.servers.get(*server).map_or("", |server| &server.url),
             }),
-            None if matches!(self.failure, Some(Failure::NoRoute)) => Some(Target::Nobody),
-            None => None,
+            None if matches!(self.failure, Some(Failure::NoRoute)) => Some(Target::Engine("backend not found")),
+            None => record.answered_by.as_deref().map(Target::Engine),
         };
         let origin = target.map(|_| {
             let (status, fields) = record.origin.as_ref().map_or((self.status, None), |it| (it.0, it.1.as_ref()));
@@ -268,6 +301,7 @@ impl Ended<'_> {
                 duration: self.duration,
                 count,
                 client: peer,
+                user: record.user.as_deref(),
                 trusted,
                 request: Asked {
                     method,

@@ -86,9 +86,9 @@ pub(crate) struct Delivery {
     pub(crate) keep_alive: bool,
 }
 
-/// Decides how the body of `answer` is written to a client that speaks `version` and would keep its connection or not.
-pub(crate) fn delivery(answer: &Answer, version: Version, keep_alive: bool) -> Delivery {
-    match (answer.framing, version) {
+/// Decides how a body that comes like this is written to a client that speaks `version` and would keep its connection or not.
+pub(crate) fn delivery(framing: Framing, version: Version, keep_alive: bool) -> Delivery {
+    match (framing, version) {
         (Framing::Chunked | Framing::UntilClose, Version::Http11) => Delivery { coding: Outgoing::Chunked, keep_alive },
         (Framing::Chunked | Framing::UntilClose, Version::Http10) => {
             Delivery { coding: Outgoing::Plain, keep_alive: false }
@@ -99,14 +99,8 @@ pub(crate) fn delivery(answer: &Answer, version: Version, keep_alive: bool) -> D
     }
 }
 
-/// Appends the head of an answer as the client gets it; `more` writes fields of our own.
-pub(crate) fn answer(
-    answer: &Answer,
-    request: &Request,
-    delivery: Delivery,
-    out: &mut BytesMut,
-    more: impl FnOnce(&mut BytesMut),
-) {
+/// Appends the head of an answer as the client gets it.
+pub(crate) fn answer(answer: &Answer, request: &Request, delivery: Delivery, out: &mut BytesMut) {
     write::status_line(out, answer.status, answer.reason());
     let has_trailers = delivery.coding == Outgoing::Chunked || request.version == Version::Http2;
     fields(answer, out, |id, _| id == Name::Trailer && !has_trailers);
@@ -122,7 +116,6 @@ pub(crate) fn answer(
         // What GET would get (RFC 9110 section 9.3.2).
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
-    more(out);
     out.extend_from_slice(connection(request.version, delivery.keep_alive));
     out.extend_from_slice(b"\r\n");
 }

@@ -7,21 +7,64 @@ use crate::error::Failure;
 use crate::http::{Version, write};
 
 const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
 
 /// An answer that no server gave.
 #[derive(Debug)]
 pub(crate) struct Reply {
     /// The status.
     pub(crate) status: u16,
-    location: Option<String>,
     body: Bytes,
     kind: &'static str,
-    nosniff: bool,
+    /// More fields, as they are written.
+    fields: BytesMut,
 }
 
 impl Reply {
-    fn text(status: u16, body: impl Into<Bytes>) -> Self {
-        Self { status, location: None, body: body.into(), kind: TEXT, nosniff: false }
+    fn text(status: u16, body: &'static str) -> Self {
+        Self::plain(status, body)
+    }
+
+    /// A text.
+    pub(crate) fn plain(status: u16, body: impl Into<Bytes>) -> Self {
+        Self { status, body: body.into(), kind: TEXT, fields: BytesMut::new() }
+    }
+
+    /// A redirect with the status's text as its body.
+    pub(crate) fn redirect(status: u16, location: &str) -> Self {
+        Self::text(status, write::reason(status)).with("Location", location)
+    }
+
+    /// A redirect as Go's `http.Redirect` makes it.
+    pub(crate) fn moved_to(status: u16, location: &str, method: &str) -> Self {
+        let reply = Self { kind: HTML, ..Self::text(status, "") }.with("Location", location);
+        if method != "GET" {
+            return reply;
+        }
+        let mut escaped = String::with_capacity(location.len());
+        for it in location.chars() {
+            match it {
+                '&' => escaped.push_str("&amp;"),
+                '<' => escaped.push_str("&lt;"),
+                '>' => escaped.push_str("&gt;"),
+                '"' => escaped.push_str("&#34;"),
+                '\'' => escaped.push_str("&#39;"),
+                it => escaped.push(it),
+            }
+        }
+        let body = format!("<a href=\"{escaped}\">{}</a>.\n\n", write::reason(status));
+        Self { body: body.into(), ..reply }
+    }
+
+    /// With another status.
+    pub(crate) fn with_status(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+
+    /// With another field.
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        write::field(&mut self.fields, name.as_bytes(), value.as_bytes());
+        self
     }
 
     /// What `GET /ping` gets.
@@ -38,8 +81,8 @@ impl Reply {
     }
 
     /// A permanent redirect to a location on the same host.
-    pub(crate) fn moved(location: String) -> Self {
-        Self { location: Some(location), ..Self::text(301, "") }
+    pub(crate) fn moved(location: &str) -> Self {
+        Self::text(301, "").with("Location", location)
     }
 
     /// What a client is told about a failure. `None` if there is nobody left to tell.
@@ -48,9 +91,9 @@ impl Reply {
         match (status, failure) {
             (499, _) => None,
             (_, Failure::TooManyConnections(most)) => {
-                Some(Self::text(status, format!("max connections reached: {most}")))
+                Some(Self::plain(status, format!("max connections reached: {most}")))
             }
-            (404, _) => Some(Self { nosniff: true, ..Self::text(status, "404 page not found\n") }),
+            (404, _) => Some(Self::text(status, "404 page not found\n").with("X-Content-Type-Options", "nosniff")),
             _ => Some(Self::text(status, write::reason(status))),
         }
     }
@@ -74,15 +117,10 @@ impl Reply {
         let mut out = BytesMut::with_capacity(256);
         write::status_line(&mut out, self.status, write::reason(self.status).as_bytes());
         write::date(&mut out);
-        if let Some(location) = &self.location {
-            write::field(&mut out, b"Location", location.as_bytes());
-        }
         if !self.body.is_empty() {
             write::field(&mut out, b"Content-Type", self.kind.as_bytes());
         }
-        if self.nosniff {
-            out.extend_from_slice(b"X-Content-Type-Options: nosniff\r\n");
-        }
+        out.extend_from_slice(&self.fields);
         write::content_length(&mut out, self.body.len() as u64);
         out.extend_from_slice(connection(version, keep_alive));
         out.extend_from_slice(b"\r\n");

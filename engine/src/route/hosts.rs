@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState as Hasher;
+
 use super::group::Group;
 use crate::snapshot::table::Route;
 
 /// Into how many maps the names are spread. A change copies those that it touches.
 const SHARDS: usize = 256;
 
-type Shard = HashMap<Arc<str>, Arc<Group>>;
+/// Whoever configures the names chooses them: a client cannot make them collide.
+type Shard = HashMap<Arc<str>, Arc<Group>, Hasher>;
 
 /// Routes by name.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +39,7 @@ impl Hosts {
     /// Takes routes from a name, and gives it others.
     pub(super) fn edit(&mut self, name: &Arc<str>, removed: &[&Arc<Route>], added: &[&Arc<Route>]) {
         if self.shards.is_empty() {
-            self.shards = std::iter::repeat_n(Arc::new(Shard::new()), SHARDS).collect();
+            self.shards = std::iter::repeat_n(Arc::new(Shard::default()), SHARDS).collect();
         }
         self.longest = self.longest.max(name.len());
         let Some(shard) = self.shards.get_mut(shard(name)) else { return };

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use regex::Regex;
 
-fn route(id: &str, priority: i64, matchers: Vec<Matcher>) -> Arc<Route> {
+pub(crate) fn route(id: &str, priority: i64, matchers: Vec<Matcher>) -> Arc<Route> {
     Arc::new(Route {
         id: id.to_owned(),
         priority,
@@ -16,6 +16,8 @@ fn route(id: &str, priority: i64, matchers: Vec<Matcher>) -> Arc<Route> {
         pass_host_header: true,
         client_roles: Vec::new(),
         forward_client_identity: false,
+        middlewares: Arc::default(),
+        pages: Arc::default(),
     })
 }
 

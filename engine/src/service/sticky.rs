@@ -1,6 +1,6 @@
 //! Clients that stay with a server, by a cookie that names it (`stickiness` in Traefik 1.7).
 
-use bytes::{BufMut, BytesMut};
+use bytes::Bytes;
 
 use crate::http::head::Request;
 
@@ -45,19 +45,15 @@ impl Sticky {
         values.next().map(|value| value.strip_prefix(b"\"").and_then(|it| it.strip_suffix(b"\"")).unwrap_or(value))
     }
 
-    /// Appends the field that names the server for the next requests.
-    pub(crate) fn write(&self, server: &str, out: &mut BytesMut) {
-        out.put_slice(b"Set-Cookie: ");
-        for part in [&self.name, "=", server, &self.attributes, "\r\n"] {
-            out.put_slice(part.as_bytes());
-        }
+    /// The value of `Set-Cookie` that names the server for the next requests.
+    pub(crate) fn value(&self, server: &str) -> Bytes {
+        format!("{}={server}{}", self.name, self.attributes).into()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
     fn wanted(cookies: &str) -> Option<Vec<u8>> {
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{cookies}\r\n");
@@ -76,9 +72,8 @@ mod tests {
 
     #[test]
     fn attributes() {
-        let mut out = BytesMut::new();
-        Sticky::new("_ab", true, true, "lax").unwrap().write("http://a", &mut out);
-        assert_eq!(out, "Set-Cookie: _ab=http://a; Path=/; HttpOnly; Secure; SameSite=Lax\r\n");
+        let sticky = Sticky::new("_ab", true, true, "lax").unwrap();
+        assert_eq!(sticky.value("http://a"), "_ab=http://a; Path=/; HttpOnly; Secure; SameSite=Lax");
         assert!(Sticky::new("a b", false, false, "").is_err());
         assert!(Sticky::new("a", false, false, "Laxer").is_err());
     }

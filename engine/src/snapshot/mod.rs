@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 pub(crate) mod document;
+pub(crate) mod middleware;
 pub(crate) mod table;
 pub(crate) mod url;
 
@@ -119,7 +120,7 @@ impl Settings {
 }
 
 /// What must not reach a log.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Secret<T>(pub(crate) T);
 
@@ -143,6 +144,8 @@ pub(crate) struct EntryPoint {
     pub(crate) metrics: bool,
     #[serde(deserialize_with = "present")]
     pub(crate) tls: Option<Tls>,
+    /// The outermost first.
+    pub(crate) middlewares: Vec<middleware::Middleware>,
 }
 
 /// How many connections an entry point lets in; 0 means any number.
@@ -195,6 +198,10 @@ pub(crate) struct Route {
     pub(crate) pass_host_header: bool,
     pub(crate) client_roles: Vec<String>,
     pub(crate) forward_client_identity: bool,
+    /// The outermost first.
+    pub(crate) middlewares: Vec<middleware::Middleware>,
+    /// Routes with the same one share the state of their middlewares.
+    pub(crate) chain: String,
 }
 
 /// One condition of a route; all must hold.

@@ -3,8 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use foldhash::fast::RandomState as Hasher;
 use ipnet::IpNet;
 
 use super::Object;
@@ -12,6 +14,7 @@ use crate::access_log::AccessLog;
 use crate::balance::Balancer;
 use crate::limit::{Connections, Limits};
 use crate::metrics::series::Bounds;
+use crate::middleware::{Middleware, Page};
 use crate::route::modify::Modifier;
 use crate::route::{Conditions, Router};
 use crate::service::breaker::Breaker;
@@ -34,7 +37,7 @@ pub(crate) struct Tables {
     /// What holds for everything.
     pub(crate) settings: Arc<Settings>,
     /// Entry points by their listener.
-    pub(crate) entry_points: HashMap<Slot, EntryPoint>,
+    pub(crate) entry_points: HashMap<Slot, EntryPoint, Hasher>,
     /// The services, for the counters.
     pub(crate) services: Vec<Arc<Service>>,
     /// Ids of all servers of the services: connections to others are not kept.
@@ -96,6 +99,10 @@ pub(crate) struct EntryPoint {
     pub(crate) limits: Limits,
     /// Those that are open.
     pub(crate) connections: Arc<Connections>,
+    /// The port that it listens on.
+    pub(crate) port: u16,
+    /// What is done with requests before their routes are; the outermost first.
+    pub(crate) middlewares: Arc<[Middleware]>,
     /// The routes, in order.
     pub(crate) router: Router,
     /// The counter.
@@ -130,6 +137,10 @@ pub(crate) struct Route {
     pub(crate) client_roles: Vec<String>,
     /// Whether the server is told who the client's certificate names.
     pub(crate) forward_client_identity: bool,
+    /// What is done with its requests; the outermost first.
+    pub(crate) middlewares: Arc<[Middleware]>,
+    /// What clients get instead of answers of certain statuses.
+    pub(crate) pages: Arc<[Page]>,
 }
 
 /// Servers and the order in which they are chosen.
@@ -177,6 +188,14 @@ impl Trust {
     pub(crate) fn names(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.networks.iter().any(|network| network.contains(&address))
+    }
+}
+
+impl Server {
+    /// An id that no other server has.
+    pub(crate) fn next_id() -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed)
     }
 }
 
@@ -270,7 +289,7 @@ impl Tables {
                 access_log: None,
                 metrics: None,
             }),
-            entry_points: HashMap::new(),
+            entry_points: HashMap::default(),
             services: Vec::new(),
             servers: HashSet::new(),
         }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use rustls::client::WantsClientCert;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use super::provider;
 
@@ -34,23 +36,7 @@ pub(crate) struct Spec {
 impl UpstreamTls {
     /// Verifies against the certificates in `root_ca_pem`, or the system's if that is empty, or not at all.
     pub(crate) fn build(spec: Spec) -> Result<Self, String> {
-        let Spec { root_ca_pem, insecure_skip_verify, used } = &spec;
-        let builder = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?;
-        let roots = if root_ca_pem.is_empty() {
-            if *used && !insecure_skip_verify { system_roots() } else { RootCertStore::empty() }
-        } else {
-            super::roots(root_ca_pem).map_err(|error| format!("root_ca_pem: {error}"))?
-        };
-        let builder = if *insecure_skip_verify {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification(provider())))
-        } else if roots.is_empty() {
-            builder.with_root_certificates(roots)
-        } else {
-            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
-            builder.with_webpki_verifier(verifier.build().map_err(|error| format!("root_ca_pem: {error}"))?)
-        };
+        let builder = verifying(&spec).map_err(|error| format!("root_ca_pem: {error}"))?;
         let mut config = builder.with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let http1 = config.clone();
@@ -64,6 +50,47 @@ impl UpstreamTls {
             && self.spec.insecure_skip_verify == spec.insecure_skip_verify
             && (self.spec.used || !spec.used)
     }
+}
+
+/// The configuration of connections to one server, for HTTP/1.1 alone: verified against `ca_pem`, or the system's
+/// authorities, with a certificate and its key to be shown, if there are any.
+pub(crate) fn config(
+    ca_pem: &str,
+    identity: (&str, &str),
+    insecure_skip_verify: bool,
+) -> Result<Arc<ClientConfig>, String> {
+    let spec = Spec { root_ca_pem: ca_pem.to_owned(), insecure_skip_verify, used: true };
+    let builder = verifying(&spec)?;
+    let mut config = match identity {
+        ("", "") => builder.with_no_client_auth(),
+        (chain, key) => {
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| "cannot read the key".to_owned())?;
+            let chain = super::certificates(chain)?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| format!("certificate and key: {error}"))?
+        }
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn verifying(spec: &Spec) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
+    let Spec { root_ca_pem, insecure_skip_verify, used } = spec;
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let roots = if root_ca_pem.is_empty() {
+        if *used && !insecure_skip_verify { system_roots() } else { RootCertStore::empty() }
+    } else {
+        super::roots(root_ca_pem)?
+    };
+    Ok(if *insecure_skip_verify {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification(provider())))
+    } else if roots.is_empty() {
+        builder.with_root_certificates(roots)
+    } else {
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
+        builder.with_webpki_verifier(verifier.build().map_err(|error| error.to_string())?)
+    })
 }
 
 /// The system's trust store. Certificates in it that cannot be used are left out, and so is a store that is not there:

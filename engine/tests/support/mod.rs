@@ -134,6 +134,7 @@ pub fn empty_snapshot() -> Value {
 pub fn entry_point(name: &str) -> Value {
     json!({
         "name": name, "address": "127.0.0.1:0", "proxy_protocol": null, "ping": false, "metrics": false, "tls": null,
+        "middlewares": [],
         "forwarded_headers": {"insecure": true, "trusted_ips": []},
         "limits": {"max_connections": 0, "max_connections_per_client": 0},
     })
@@ -144,6 +145,7 @@ pub fn route(id: &str, service: &str) -> Value {
     json!({
         "id": id, "entry_points": ["http"], "priority": 1, "matchers": [], "modifiers": [], "service": service,
         "pass_host_header": true, "client_roles": [], "forward_client_identity": false,
+        "middlewares": [], "chain": "",
     })
 }
 

@@ -44,18 +44,23 @@ impl Pipe {
             match self.source.decode(&mut source.buffer).map_err(Broken::Malformed)? {
                 Decoded::End => self.end_of_http1()?,
                 Decoded::Data(length) => {
-                    self.piece = source.buffer.split_to(length).freeze();
+                    let data = source.buffer.split_to(length).freeze();
+                    self.piece = self.encoded(data);
                     self.source.consumed(length);
                     // An end that is there already leaves with the data.
                     if self.source.decode(&mut source.buffer).map_err(Broken::Malformed)? == Decoded::End {
                         self.end_of_http1()?;
                     }
                 }
-                Decoded::More => match ready!(source.poll_fill(cx)) {
-                    Ok(0) if self.source.close() => {}
-                    Ok(0) => return Poll::Ready(Err(Broken::Source(None))),
-                    Ok(_) => {}
-                    Err(error) => return Poll::Ready(Err(Broken::Source(Some(error)))),
+                Decoded::More => match source.poll_fill(cx) {
+                    Poll::Pending => match self.flushed() {
+                        Some(flushed) => self.piece = flushed,
+                        None => return Poll::Pending,
+                    },
+                    Poll::Ready(Ok(0)) if self.source.close() => {}
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(Broken::Source(None))),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Source(Some(error)))),
                 },
             }
         }
@@ -80,7 +85,10 @@ impl Pipe {
                 if let Poll::Ready(Err(error)) = sink.poll_flush(cx) {
                     return Poll::Ready(Err(Broken::Sink(error)));
                 }
-                return Poll::Pending;
+                match self.flushed() {
+                    Some(flushed) => self.put(&flushed),
+                    None => return Poll::Pending,
+                }
             }
         }
     }
@@ -95,26 +103,42 @@ impl Pipe {
             ready!(self.poll_turn(cx));
             let waiting = self.piece.len();
             let left = self.poll_leave(cx, sink);
-            release(source, waiting - self.piece.len())?;
+            if !self.is_encoded {
+                release(source, waiting - self.piece.len())?;
+            }
             ready!(left)?;
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
             if self.source.is_empty() {
+                self.piece = self.finished();
                 self.ended = true;
                 continue;
             }
-            match ready!(poll_receive(cx, source))? {
+            let received = poll_receive(cx, source);
+            if received.is_pending()
+                && let Some(flushed) = self.flushed()
+            {
+                self.piece = flushed;
+                continue;
+            }
+            match ready!(received)? {
                 Received::Data(data) => {
-                    self.account(data.len())?;
-                    self.piece = data;
+                    let length = data.len();
+                    self.account(length)?;
+                    self.piece = self.encoded(data);
+                    if self.is_encoded {
+                        release(source, length)?;
+                    }
                     // An end that is there already leaves with the data.
                     if source.is_end_stream() {
                         self.end_of_http2()?;
+                        self.end_of_encoding();
                     }
                 }
                 Received::End(trailers) => {
                     self.end_of_http2()?;
+                    self.end_of_encoding();
                     self.trailers = trailers.map(head::filtered).filter(|it| !it.is_empty()).map(Box::new);
                 }
             }
@@ -125,6 +149,8 @@ impl Pipe {
     fn gather_frames(&mut self, cx: &mut Context<'_>, source: &mut RecvStream) -> Result<(), Broken> {
         while !self.ended && self.out.len() < GATHER {
             if self.source.is_empty() {
+                let rest = self.finished();
+                self.put(&rest);
                 self.coding.end(&mut self.out, |_| {});
                 self.ended = true;
                 return Ok(());
@@ -133,14 +159,15 @@ impl Pipe {
             match received? {
                 Received::Data(data) => {
                     self.account(data.len())?;
-                    if !data.is_empty() {
-                        self.coding.data(&mut self.out, &data);
-                    }
-                    self.body += data.len() as u64;
-                    release(source, data.len())?;
+                    let length = data.len();
+                    let data = self.encoded(data);
+                    self.put(&data);
+                    release(source, length)?;
                 }
                 Received::End(trailers) => {
                     self.end_of_http2()?;
+                    let rest = self.finished();
+                    self.put(&rest);
                     self.coding.end(&mut self.out, |out| {
                         if let Some(trailers) = &trailers {
                             head::write_trailers(trailers, out);
@@ -202,7 +229,26 @@ impl Pipe {
         self.source.write_trailers(&mut text);
         self.trailers = head::trailers(text).map_err(Broken::Malformed)?.map(Box::new);
         self.ended = true;
+        self.end_of_encoding();
         Ok(())
+    }
+
+    /// What a piece of the body becomes.
+    fn encoded(&mut self, data: Bytes) -> Bytes {
+        match &mut self.encoder {
+            Some(encoder) => encoder.encode(&data),
+            None => data,
+        }
+    }
+
+    /// Appends what the encoder still holds to what is to leave.
+    fn end_of_encoding(&mut self) {
+        let rest = self.finished();
+        if self.piece.is_empty() {
+            self.piece = rest;
+        } else if !rest.is_empty() {
+            self.piece = [&self.piece[..], &rest[..]].concat().into();
+        }
     }
 
     fn end_of_http2(&mut self) -> Result<(), Broken> {

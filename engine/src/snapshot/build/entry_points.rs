@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::{Kept, Problems};
 use crate::limit::Limits;
 use crate::metrics::series::Bounds;
+use crate::middleware::Middleware;
 use crate::route::Router;
 use crate::snapshot::table::{EntryPoint, Trust};
 use crate::snapshot::{self, Kind, Snapshot};
@@ -49,6 +50,7 @@ pub(super) fn entry_point(
     secrets: &Secrets<'_>,
     kept: &Kept<'_>,
     bounds: Option<&Arc<Bounds>>,
+    middlewares: Arc<[Middleware]>,
 ) -> Result<(SocketAddr, EntryPoint), String> {
     let address = crate::listen::resolve(&entry_point.address)?;
     let trust = trust("forwarded_headers", &entry_point.forwarded_headers)?;
@@ -75,6 +77,8 @@ pub(super) fn entry_point(
             per_client: limit(entry_point.limits.max_connections_per_client),
         },
         connections: before.map(|before| Arc::clone(&before.connections)).unwrap_or_default(),
+        port: address.port(),
+        middlewares,
         router: Router::default(),
         stats,
     };

@@ -1,6 +1,7 @@
 //! From a snapshot to tables: everything is checked, all problems are found at once, and what stayed the same is kept.
 
 mod entry_points;
+mod middlewares;
 mod routes;
 mod services;
 mod settings;
@@ -16,6 +17,7 @@ use super::table::{EntryPoint, Route, Service, Settings, Tables};
 use super::{Kind, Object, Problem, Snapshot};
 use crate::access_log::fields::Layout;
 use crate::metrics::series::Bounds;
+use crate::middleware::{Middleware, Page, States};
 use crate::route::Router;
 use crate::stats::EntryPointStats;
 use crate::tls::upstream::UpstreamTls;
@@ -31,6 +33,8 @@ pub(crate) struct Kept<'a> {
     pub(crate) upstream_tls: Option<&'a Arc<UpstreamTls>>,
     /// The counters of entry points, by name.
     pub(crate) entry_point_stats: &'a HashMap<String, Arc<EntryPointStats>>,
+    /// What middlewares remember.
+    pub(crate) states: &'a States,
     /// The number of workers.
     pub(crate) workers: usize,
 }
@@ -62,6 +66,17 @@ pub(crate) struct Built {
     pub(crate) sources: Sources,
 }
 
+impl Built {
+    /// The ids of all servers that connections are kept to: the services', and those that middlewares ask.
+    pub(crate) fn servers(&self) -> HashSet<u64> {
+        let of_services = self.services.iter().flat_map(|service| &service.servers).map(|server| server.id);
+        let chains = self.sources.routes.iter().map(|route| &route.middlewares);
+        let chains = chains.chain(self.entry_points.iter().map(|(_, entry_point)| &entry_point.middlewares));
+        let asked = chains.flat_map(|chain| chain.iter()).filter_map(Middleware::server).map(|server| server.id);
+        of_services.chain(asked).collect()
+    }
+}
+
 /// Checks a snapshot and builds what it says, or tells everything that is wrong with it.
 pub(crate) fn build(snapshot: Snapshot, kept: &Kept<'_>) -> Result<Built, Vec<Problem>> {
     let mut problems = Problems::default();
@@ -75,7 +90,7 @@ pub(crate) fn build(snapshot: Snapshot, kept: &Kept<'_>) -> Result<Built, Vec<Pr
     let same = Same::of(&snapshot, kept, upstream_tls.as_ref());
     let services = services(&snapshot, kept, &same, upstream_tls.as_ref(), bounds, &mut problems);
     let entry_points = entry_points(&snapshot, kept, &same, bounds, &mut problems);
-    let routes = routes(&snapshot, &same, &services, &mut problems);
+    let routes = routes(&snapshot, kept, &same, &services, &mut problems);
     let (Some(settings), Some(upstream_tls), true) = (settings, upstream_tls, problems.0.is_empty()) else {
         return Err(problems.0);
     };
@@ -181,7 +196,10 @@ fn entry_points(
     for entry_point in &snapshot.entry_points {
         let name = entry_point.name.as_str();
         problems.unique(Kind::EntryPoint, name, !names.insert(name));
-        let built = problems.of(Kind::EntryPoint, name, entry_points::entry_point(entry_point, &secrets, kept, bounds));
+        let middlewares = middlewares::of_entry_point(entry_point, kept);
+        let middlewares = problems.all_of(Kind::EntryPoint, name, middlewares).unwrap_or_else(|| Arc::from([]));
+        let built = entry_points::entry_point(entry_point, &secrets, kept, bounds, middlewares);
+        let built = problems.of(Kind::EntryPoint, name, built);
         let twin = built.as_ref().and_then(|(address, _)| {
             let same = |other: &&(SocketAddr, EntryPoint)| other.0 == *address && address.port() != 0;
             listening.iter().flatten().find(same).map(|other| other.1.name.clone())
@@ -195,7 +213,13 @@ fn entry_points(
 }
 
 /// Routes, as many of them as have no problem.
-fn routes(snapshot: &Snapshot, same: &Same<'_>, services: &Services<'_>, problems: &mut Problems) -> Vec<Arc<Route>> {
+fn routes(
+    snapshot: &Snapshot,
+    kept: &Kept<'_>,
+    same: &Same<'_>,
+    services: &Services<'_>,
+    problems: &mut Problems,
+) -> Vec<Arc<Route>> {
     let entry_points: HashSet<&str> = snapshot.entry_points.iter().map(|it| it.name.as_str()).collect();
     let mut ids = HashSet::with_capacity(snapshot.routes.len());
     let mut routes = Vec::with_capacity(snapshot.routes.len());
@@ -207,7 +231,7 @@ fn routes(snapshot: &Snapshot, same: &Same<'_>, services: &Services<'_>, problem
             }
         }
         let before = same.routes.get(&Arc::as_ptr(route)).copied();
-        let compiled = before.map_or_else(|| routes::compile(route), |before| Ok(routes::Compiled::of(before)));
+        let compiled = before.map_or_else(|| routes::compile(route, kept), |before| Ok(routes::Compiled::of(before)));
         let compiled = problems.all_of(Kind::Route, &route.id, compiled);
         let service = match services.by_id.get(route.service.as_str()) {
             Some(service) => service.as_ref(),
@@ -218,10 +242,17 @@ fn routes(snapshot: &Snapshot, same: &Same<'_>, services: &Services<'_>, problem
                 None
             }
         };
-        let Some((compiled, service)) = compiled.zip(service) else { continue };
-        routes.push(match before.filter(|before| Arc::ptr_eq(&before.service, service)) {
+        let pages = problems.all_of(Kind::Route, &route.id, middlewares::pages(route, services)).flatten();
+        let (Some(compiled), Some(service), Some(pages)) = (compiled, service, pages) else { continue };
+        let stays = |before: &&Arc<Route>| {
+            let same = |(a, b): (&Page, &Page)| Arc::ptr_eq(&a.route.service, &b.route.service);
+            Arc::ptr_eq(&before.service, service)
+                && before.pages.len() == pages.len()
+                && before.pages.iter().zip(&*pages).all(same)
+        };
+        routes.push(match before.filter(stays) {
             Some(before) => Arc::clone(before),
-            None => Arc::new(routes::route(route, compiled, Arc::clone(service))),
+            None => Arc::new(routes::route(route, compiled, Arc::clone(service), pages)),
         });
     }
     routes

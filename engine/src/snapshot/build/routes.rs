@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
 
+use super::Kept;
+use super::middlewares::of_route;
+use crate::middleware::{Middleware, Page};
 use crate::route::Conditions;
 use crate::route::matcher::{HostRegexp, Matcher, Pattern, QueryTest};
 use crate::route::modify::{self, Modifier};
@@ -19,24 +22,34 @@ const MAX_REGEX: usize = 1 << 20;
 pub(super) struct Compiled {
     conditions: Arc<Conditions>,
     modifiers: Arc<[Modifier]>,
+    middlewares: Arc<[Middleware]>,
 }
 
 impl Compiled {
     /// What `route` has been built from.
     pub(super) fn of(route: &Route) -> Self {
-        Self { conditions: Arc::clone(&route.conditions), modifiers: Arc::clone(&route.modifiers) }
+        Self {
+            conditions: Arc::clone(&route.conditions),
+            modifiers: Arc::clone(&route.modifiers),
+            middlewares: Arc::clone(&route.middlewares),
+        }
     }
 }
 
-/// Matchers and modifiers; all that is wrong with them.
-pub(super) fn compile(route: &snapshot::Route) -> Result<Compiled, Vec<String>> {
-    match (modifiers(&route.modifiers), matchers(&route.matchers)) {
-        (Ok(modifiers), Ok(matchers)) => Ok(Compiled { conditions: Arc::new(Conditions::new(matchers)), modifiers }),
-        (modifiers, matchers) => Err(modifiers.err().into_iter().chain(matchers.err()).collect()),
+/// Matchers, modifiers and middlewares; all that is wrong with them.
+pub(super) fn compile(route: &snapshot::Route, kept: &Kept<'_>) -> Result<Compiled, Vec<String>> {
+    match (modifiers(&route.modifiers), matchers(&route.matchers), of_route(route, kept)) {
+        (Ok(modifiers), Ok(matchers), Ok(middlewares)) => {
+            Ok(Compiled { conditions: Arc::new(Conditions::new(matchers)), modifiers, middlewares })
+        }
+        (modifiers, matchers, middlewares) => {
+            let both = modifiers.err().into_iter().chain(matchers.err());
+            Err(both.chain(middlewares.err().into_iter().flatten()).collect())
+        }
     }
 }
 
-pub(super) fn route(route: &snapshot::Route, compiled: Compiled, service: Arc<Service>) -> Route {
+pub(super) fn route(route: &snapshot::Route, compiled: Compiled, service: Arc<Service>, pages: Arc<[Page]>) -> Route {
     Route {
         id: route.id.clone(),
         priority: route.priority,
@@ -46,6 +59,8 @@ pub(super) fn route(route: &snapshot::Route, compiled: Compiled, service: Arc<Se
         pass_host_header: route.pass_host_header,
         client_roles: route.client_roles.clone(),
         forward_client_identity: route.forward_client_identity,
+        middlewares: compiled.middlewares,
+        pages,
     }
 }
 

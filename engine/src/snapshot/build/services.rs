@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Kept;
@@ -86,13 +85,12 @@ impl<'a> Known<'a> {
     }
 
     fn server(&mut self, server: &snapshot::Server, tls: &UpstreamTls) -> Result<Arc<Server>, String> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         if let Some(known) = self.servers.get(&server.url) {
             return Ok(Arc::clone(known));
         }
         let target = url::parse(&server.url).and_then(|url| Target::of(url, tls));
         let (target, host_header) = target.map_err(|error| format!("server {}: {error}", server.name))?;
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let id = Server::next_id();
         let built = Arc::new(Server { id, url: server.url.clone(), target, host_header });
         self.servers.insert(server.url.clone(), Arc::clone(&built));
         Ok(built)
