@@ -68,4 +68,4 @@ def test_case(name: str) -> None:
 
 
 def test_the_folder_is_not_empty() -> None:
-    assert len(CASES) >= 5
+    assert len(CASES) >= 10

@@ -13,8 +13,10 @@ from traefikee.config.dynamic import DynamicConfiguration
 from traefikee.config.model import Model
 from traefikee.config.runtime import ObjectError, located
 from traefikee.providers.decoded import put_together
-from traefikee.providers.file.merge import merge
+from traefikee.providers.file.merge import CERTIFICATES, merge
 from traefikee.providers.files import load_files
+from traefikee.providers.http import read_http
+from traefikee.providers.http.certificates import nowhere, read_certificates
 from traefikee.providers.mapping import outcomes_of
 
 PROVIDER = "file"
@@ -54,8 +56,24 @@ def read_content(documents: Sequence[Document], read_file: ReadFile) -> Content:
     merged = merge(documents, PROVIDER)
     groups = {name: merged.named[name] for name in ("backends", "frontends")} | {"tls": merged.lists["tls"]}
     decoded = put_together(PROVIDER, outcomes_of(groups, PROVIDER))
-    configuration, more = load_files(decoded.configuration, read_file, PROVIDER)
-    errors = tuple(located(error, merged.places) for error in (*merged.errors, *decoded.errors, *more))
+    said = decoded.configuration
+    http = read_http(
+        merged.named["http.routers"],
+        merged.named["http.services"],
+        merged.named["http.middlewares"],
+        PROVIDER,
+        backends=said.backends,
+        frontends=merged.named["frontends"],
+    )
+    certificates, wrong = read_certificates(merged.lists[CERTIFICATES], PROVIDER)
+    update = {
+        "routers": http.routers,
+        "backends": said.backends | http.backends,
+        "tls": said.tls | certificates,
+    }
+    configuration, more = load_files(said.model_copy(update=update), read_file, PROVIDER)
+    found = (*merged.errors, *decoded.errors, *http.errors, *wrong, *nowhere(merged.others, PROVIDER), *more)
+    errors = tuple(located(error, merged.places) for error in found)
     return Content(
         configuration=configuration,
         errors=errors,

@@ -140,13 +140,14 @@ class _Merger:
             known.append(entry)
 
     def _other(self, name: str, path: Path, value: Any) -> None:
-        if name.lower() in (other.lower() for other in _OTHERS):
+        other = next((other for other in _OTHERS if other.lower() == name.lower()), None)
+        if other is not None:
             names = list(value) if isinstance(value, Mapping) else []
-            self.merged.others.setdefault(name.lower(), []).extend(names or [""])
+            self.merged.others.setdefault(other, []).extend(names or [""])
             for one in names:
                 self._keep((*path, one), f"{name}.{one}")
             self._keep(path, name)
-        elif name.lower() in _STATIC and len(path) == 1:
+        elif len(path) == 1 and name.lower() in _STATIC:
             self._problem(path, "is a part of the static configuration; it belongs into the file of --configFile")
         else:
             known = (*_KNOWN, "configFile") if len(path) == 1 else (*NAMED, CERTIFICATES, *_OTHERS)
