@@ -16,6 +16,8 @@ ROUNDS ?= 3
 SECONDS_EACH ?= 3
 ONLY ?=
 PROXIES ?=
+# How long each fuzz target runs, in seconds; ONLY names some (beginnings, with commas).
+TIME ?= 60
 # More arguments for pytest, for example: make pytest ARGS='-k malformed -x'
 ARGS ?=
 
@@ -85,8 +87,17 @@ cargo-test: setup #? the engine's own tests
 	$(CARGO) test $(MANIFEST)
 
 .PHONY: pytest
-pytest: build #? the Python tests (ARGS='-k word -x' passes arguments on)
+pytest: build $(BIN)/h2spec #? the Python tests (ARGS='-k word -x' passes arguments on)
 	$(BIN)/python -m pytest $(ARGS)
+
+# The conformance suite of HTTP/2, at the versions that its go.mod and go.sum name.
+$(BIN)/h2spec: tests/engine/h2spec/go.mod tests/engine/h2spec/go.sum $(VENV)/.dependencies
+	cd tests/engine/h2spec && go build -o '$(CURDIR)/$@' github.com/summerwind/h2spec/cmd/h2spec
+	@touch $@
+
+.PHONY: fuzz
+fuzz: setup #? feed the engine's parsers and its router with anything (TIME=60 seconds each, ONLY=http1,routes)
+	$(BIN)/python scripts/fuzz --seconds '$(TIME)' --only '$(ONLY)'
 
 .PHONY: lint
 lint: setup #? formatting, lints and types of both languages; never writes
@@ -96,7 +107,8 @@ lint: setup #? formatting, lints and types of both languages; never writes
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/mypy --package bench
 	$(CARGO) fmt --manifest-path engine/Cargo.toml --check
-	$(CARGO) clippy $(MANIFEST) --all-targets -- -D warnings
+	$(CARGO) clippy $(MANIFEST) --all-targets --all-features -- -D warnings
+	$(CARGO) fmt --manifest-path engine/fuzz/Cargo.toml --check
 	$(CARGO) fmt --manifest-path bench/load/Cargo.toml --check
 	$(CARGO) clippy $(LOAD) -- -D warnings
 
@@ -109,5 +121,5 @@ fix: setup #? what lint complains about and a tool can mend
 
 .PHONY: clean
 clean: #? remove everything that was built, .venv included
-	rm -rf $(VENV) engine/target bench/load/target dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) engine/target engine/fuzz/{Cargo.lock,corpus} bench/load/target dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,6 +13,9 @@ pub(crate) enum Failure {
     /// The request is not HTTP as we accept it.
     #[error("refused request: {0}")]
     Request(#[source] Malformed),
+    /// What came first is no request of any version of HTTP: the client speaks another protocol.
+    #[error("no HTTP")]
+    Foreign,
     /// A head that was begun did not end in time.
     #[error("the request's head took too long")]
     HeadTimeout,
@@ -219,7 +222,7 @@ impl Failure {
     pub(crate) fn status(&self) -> u16 {
         match self {
             Self::ClientGone | Self::ClientTimeout | Self::ClientStalled => 499,
-            Self::Request(Malformed::Syntax(_)) => 400,
+            Self::Foreign | Self::Request(Malformed::Syntax(_)) => 400,
             Self::Request(Malformed::TargetTooLong) => 414,
             Self::Request(Malformed::HeadTooLarge) => 431,
             Self::Request(Malformed::NotImplemented(_)) => 501,
@@ -247,6 +250,7 @@ impl Failure {
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::ClientGone
+            | Self::Foreign
             | Self::Request(_)
             | Self::HeadTimeout
             | Self::BodyTimeout
@@ -282,7 +286,7 @@ impl Failure {
     pub(crate) fn cause(&self) -> Cause {
         match self {
             Self::ClientGone => Cause::ClientGone,
-            Self::Request(Malformed::Syntax(_)) => Cause::RequestMalformed,
+            Self::Foreign | Self::Request(Malformed::Syntax(_)) => Cause::RequestMalformed,
             Self::Request(Malformed::TargetTooLong) => Cause::TargetTooLong,
             Self::Request(Malformed::HeadTooLarge) => Cause::HeadTooLarge,
             Self::Request(Malformed::NotImplemented(_)) => Cause::NotImplemented,

@@ -1,12 +1,14 @@
 //! The traffic engine of traefikee: every byte of traffic passes through it, and a control socket tells it how.
 //!
-//! The command is the product; this library is the same thing for benchmarks and fuzz targets.
+//! The command is the product; the library is there for it, and for the fuzz targets (feature `fuzzing`).
 
 mod access_log;
 mod balance;
 mod cli;
 mod control;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod http;
 mod http2;
 mod io;
@@ -17,7 +19,7 @@ mod metrics;
 mod middleware;
 mod pool;
 mod proxy;
-pub mod proxy_protocol;
+mod proxy_protocol;
 mod route;
 mod service;
 mod snapshot;
@@ -95,7 +97,7 @@ fn raise_file_limit() -> u64 {
 
 fn run(options: &Options) -> std::io::Result<ExitCode> {
     let log = log::start(options.json_log)?;
-    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "internal error")));
+    log::panics();
     let descriptors = Descriptors::new(raise_file_limit());
     let predecessor = options.take_over.as_deref().map(control::Predecessor::ask).transpose().map_err(|error| {
         let path = options.take_over.as_deref().unwrap_or(&options.control);

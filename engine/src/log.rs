@@ -41,6 +41,11 @@ pub(crate) fn start(json: bool) -> io::Result<Log> {
     Ok(Log { level, sender })
 }
 
+/// Has every panic written as a line, with its place.
+pub(crate) fn panics() {
+    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "internal error")));
+}
+
 /// The running log.
 pub(crate) struct Log {
     /// Changes which lines are written.

@@ -418,9 +418,13 @@ mod tests {
     use super::*;
     use crate::limit::Descriptors;
 
-    /// A panic ends its connection, is counted, and the worker goes on with the others.
+    /// A panic ends its connection, is counted and logged, and the worker goes on with the others.
     #[test]
     fn a_panic_costs_one_connection() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let log = tracing_subscriber::fmt().with_writer(std::sync::Mutex::new(file.reopen().unwrap())).finish();
+        let log = tracing::subscriber::set_default(log);
+        crate::log::panics();
         let runtime = tokio::runtime::Builder::new_current_thread().build_local(Default::default()).unwrap();
         let shared = Arc::new(Shared::new(1, Descriptors::new(1024)));
         let settings = RefCell::new(Rc::new(Counted(Arc::clone(&shared.tables.load().settings))));
@@ -451,5 +455,9 @@ mod tests {
         });
         let stats = &shared.stats[0];
         assert_eq!((stats.panicked.get(), stats.open.get()), (1, 0));
+        let _ = std::panic::take_hook();
+        drop(log);
+        let lines = std::fs::read_to_string(file.path()).unwrap();
+        assert!(lines.contains("ERROR") && lines.contains("internal error") && lines.contains("a bug"), "{lines}");
     }
 }

@@ -58,6 +58,10 @@ class Connection:
             if status >= 200 or status == 101:
                 return Answer(status, headers, self._body(method, status, headers))
 
+    def exactly(self, size: int) -> bytes:
+        """So many bytes, of a protocol that was switched to; fewer if the connection was closed before."""
+        return self._file.read(size)
+
     def closed(self) -> bool:
         """Whether the other side has closed the connection; waits for it."""
         try:

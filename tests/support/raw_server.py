@@ -22,6 +22,7 @@ class RawServer:
         self.connections = 0
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        self._open: set[socket.socket] = set()
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 
@@ -41,8 +42,12 @@ class RawServer:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
+            self._open.add(connection)
             connection.settimeout(20 * SLOWNESS)
-            self._behaviour(connection)
+            try:
+                self._behaviour(connection)
+            finally:
+                self._open.discard(connection)
 
     def hold(self, _connection: socket.socket) -> None:
         """A behaviour, or its end: keep the connection open until the test is over."""
@@ -56,6 +61,10 @@ class RawServer:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5):
             pass
         self._listener.close()
+        for connection in list(self._open):
+            # The engine keeps its connections, and a behaviour may be reading.
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
 

@@ -210,6 +210,17 @@ fn version(number: Option<u8>) -> Version {
     if number == Some(0) { Version::Http10 } else { Version::Http11 }
 }
 
+/// Whether the first line of a head can be a request's of any version of HTTP: `false` if it is three words of which the
+/// last is not made as a version is (`HTTP/1.1`).
+pub(crate) fn names_a_version(head: &[u8]) -> bool {
+    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ');
+    match (words.next(), words.next(), words.next(), words.next()) {
+        (Some(_), Some(_), Some(version), None) => version.is_empty() || version.contains(&b'/'),
+        _ => true,
+    }
+}
+
 /// The head of a request.
 #[derive(Debug)]
 pub(crate) struct Request {

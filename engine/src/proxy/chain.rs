@@ -39,11 +39,7 @@ pub(super) struct Way {
 
 impl Way {
     /// `None` for most requests: there is nothing on their way.
-    pub(super) fn of(
-        entry_point: &EntryPoint,
-        plan: &Result<Plan, Failure>,
-        session: &Session,
-    ) -> Option<Self> {
+    pub(super) fn of(entry_point: &EntryPoint, plan: &Result<Plan, Failure>, session: &Session) -> Option<Self> {
         let is_short = match plan {
             Ok(Plan::Ping(_)) => true,
             Ok(Plan::Forward { route, .. }) => entry_point.middlewares.is_empty() && route.middlewares.is_empty(),

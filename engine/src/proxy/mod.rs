@@ -7,11 +7,11 @@ pub(crate) mod client;
 mod decide;
 mod exchange;
 mod forward;
-mod forwarded;
+pub(crate) mod forwarded;
 mod http2;
 mod pipe;
 mod record;
-mod relay;
+pub(crate) mod relay;
 pub(crate) mod reply;
 mod sides;
 mod streams;
@@ -31,7 +31,7 @@ use tokio::time::timeout;
 
 use crate::error::Failure;
 use crate::http::Version;
-use crate::http::head::Request;
+use crate::http::head::{Request, names_a_version};
 use crate::http2::PREFACE_HEAD;
 use crate::io::{Conn, Stream};
 use crate::limit::Admitted;
@@ -138,6 +138,8 @@ async fn http1(session: &Session, mut conn: Conn) -> Option<Conn> {
                 conn.unread(&head);
                 return Some(conn);
             }
+            // A client of HTTP/2 would take an answer of HTTP/1 for a frame without an end.
+            Next::Head(head) if may_be_http2 && !names_a_version(&head) => Err(Failure::Foreign),
             Next::Head(head) => Request::parse(head).map_err(Failure::Request),
             Next::Failed(failure) => Err(failure),
             Next::Ended => break End::Close,

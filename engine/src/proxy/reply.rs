@@ -85,8 +85,11 @@ impl Reply {
         Self::text(301, "").with("Location", location)
     }
 
-    /// What a client is told about a failure. `None` if there is nobody left to tell.
+    /// What a client is told about a failure. `None` if there is nobody left to tell, or nobody who would understand.
     pub(crate) fn failure(failure: &Failure) -> Option<Self> {
+        if matches!(failure, Failure::Foreign) {
+            return None;
+        }
         let status = failure.status();
         match (status, failure) {
             (499, _) => None,

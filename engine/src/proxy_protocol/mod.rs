@@ -20,7 +20,7 @@ const MAX_BINARY: usize = 4096;
 
 /// What the first bytes of a connection are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Parsed {
+pub(crate) enum Parsed {
     /// No header: it is another protocol that begins.
     Absent,
     /// The beginning of what may be a header.
@@ -38,7 +38,7 @@ pub enum Parsed {
 /// A header that breaks the protocol: who sent it is not understood, and the connection of no use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed PROXY protocol header: {0}")]
-pub struct Malformed(&'static str);
+pub(crate) struct Malformed(&'static str);
 
 /// Reads a header off the first bytes of a connection. Fields of version 2 that follow the addresses (TLVs) are passed
 /// over.
@@ -46,7 +46,7 @@ pub struct Malformed(&'static str);
 /// # Errors
 ///
 /// If the bytes begin as a header does and go on as none can.
-pub fn parse(data: &[u8]) -> Result<Parsed, Malformed> {
+pub(crate) fn parse(data: &[u8]) -> Result<Parsed, Malformed> {
     let begins = |with: &[u8]| data.iter().zip(with).all(|(a, b)| a == b);
     if data.starts_with(TEXT) {
         text(data)

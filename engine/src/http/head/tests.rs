@@ -101,6 +101,18 @@ fn bad_requests() {
 }
 
 #[test]
+fn other_protocols() {
+    for head in
+        ["GET / HTTP/1.1\r\n", "GET / ICY/1.1\r\n", "GET /\r\n", "GET / \r\n", "GET /a b HTTP/1.1\r\n", "\r\n", ""]
+    {
+        assert!(names_a_version(head.as_bytes()), "{head:?}");
+    }
+    for head in ["INVALID CONNECTION PREFACE\r\n\r\n", "a b c"] {
+        assert!(!names_a_version(head.as_bytes()), "{head:?}");
+    }
+}
+
+#[test]
 fn upgrades() {
     let ask = |upgrade: &str, connection: &str| {
         request(&format!("GET / HTTP/1.1\r\nHost: h\r\nUpgrade: {upgrade}\r\nConnection: {connection}\r\n\r\n"))

@@ -110,7 +110,8 @@ impl Pipe {
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
-            if self.source.is_empty() {
+            // After a body of a told length there may still be trailers.
+            if self.source.is_empty() && self.body == 0 {
                 self.piece = self.finished();
                 self.ended = true;
                 continue;
