@@ -80,9 +80,9 @@ fn matchers(matchers: &[snapshot::Matcher]) -> Result<Vec<Matcher>, String> {
     matchers.iter().map(matcher).collect()
 }
 
-fn matcher(matcher: &snapshot::Matcher) -> Result<Matcher, String> {
+fn matcher(document: &snapshot::Matcher) -> Result<Matcher, String> {
     use snapshot::Matcher as Document;
-    Ok(match matcher {
+    Ok(match document {
         Document::Host { hosts } => Matcher::Host(boxed(hosts)),
         Document::HostRegexp { patterns } => {
             let pattern = |pattern: &String| regex(pattern).map(HostRegexp::new);
