@@ -263,6 +263,8 @@ fn texts(matcher: &Matcher) -> Vec<&str> {
         Matcher::HeadersRegexp { pairs } => pairs.iter().map(|(_, text)| text.as_str()).collect(),
         Matcher::Query { pairs } => pairs.iter().filter_map(|pair| pair.regexp.as_deref()).collect(),
         Matcher::Not { matcher } => texts(matcher),
-        Matcher::Host { .. } | Matcher::Method { .. } | Matcher::Headers { .. } | Matcher::ClientIp { .. } => Vec::new(),
+        Matcher::Host { .. } | Matcher::Method { .. } | Matcher::Headers { .. } | Matcher::ClientIp { .. } => {
+            Vec::new()
+        }
     }
 }

@@ -391,9 +391,13 @@ class _Provider:
             self._error("router", name, "", refusal)
         if routed is None or not entry_points or problems.failed or refused or not alternatives:
             return None
-        priority = router.priority or len(router.rule.encode(errors="surrogatepass"))
         identifiers = [f"{self.name}/{name}"]
         identifiers += [f"{self.name}/{name}#{number}" for number in range(2, len(alternatives) + 1)]
+        taken = [one for one in identifiers[1:] if one.partition("/")[2] in self.config.frontends]
+        if taken or (chain.wrapping and routed.id.partition("/")[2] in self.config.backends):
+            self._error("router", name, "", f'"{(taken or [routed.id])[0]}" is the name of another object; rename that')
+            return None
+        priority = router.priority or len(router.rule.encode(errors="surrogatepass"))
         return tuple(
             snap.Route(
                 id=identifier,

@@ -13,6 +13,8 @@ from traefikee.providers.file.source import Fingerprint, fingerprint, read_sourc
 
 EVERY = 1.0
 """Seconds between two looks at files that are watched."""
+MOST_TOLD = 10
+"""Problems of files that are told."""
 
 
 class FileProvider(Provider):
@@ -48,7 +50,7 @@ class FileProvider(Provider):
                 try:
                     content = await asyncio.to_thread(read_source, self._options)
                 except ConfigurationError as error:
-                    message = "; ".join(str(problem) for problem in error.problems)
+                    message = _sentence(error)
                     if message != failed:
                         self._log.warning("the watched files cannot be read; what is in force stays", reason=message)
                         listener(Failed(message))
@@ -61,6 +63,12 @@ class FileProvider(Provider):
                 # What was changed while it was read is read again.
                 seen = now
             await asyncio.sleep(EVERY)
+
+
+def _sentence(error: ConfigurationError) -> str:
+    more = len(error.problems) - MOST_TOLD
+    told = [str(problem) for problem in error.problems[:MOST_TOLD]]
+    return "; ".join(told + [f"{more} more"] * (more > 0))
 
 
 def _emitted(content: Content) -> Emitted:

@@ -56,8 +56,9 @@ def find_files(options: FileOptions) -> list[str]:
         return [options.filename]
     try:
         found = list(_below(options.directory, ()))
-    except OSError as error:
-        raise _error(str(error.filename or options.directory), _reason(error)) from None
+    except (OSError, ValueError) as error:
+        name = error.filename if isinstance(error, OSError) else None
+        raise _error(str(name or options.directory), _reason(error)) from None
     if len(found) > MOST_FILES:
         raise _error(options.directory, f"holds more than {MOST_FILES} files")
     return found

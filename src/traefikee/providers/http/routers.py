@@ -19,6 +19,8 @@ from traefikee.providers.tables import TableReader
 LAYOUT = layout_of(RouterTable)
 MOST_MIDDLEWARES = 100
 _SYNTAXES = ("", "v2", "v3")
+_RESERVED = "@#"
+"""Characters that names do not have: providers and alternatives are told apart by them."""
 
 
 @dataclass(slots=True)
@@ -66,6 +68,7 @@ class _Resolver:
             self._services[name] = service_reader.read(services[name])
             if name in self._backends:
                 service_reader.error("", "a backend has this name too; give one of them another name")
+            if not _may_be_named(service_reader):
                 self._services[name] = None
             found.errors += service_reader.errors
         self._put_weighted_together()
@@ -73,11 +76,13 @@ class _Resolver:
         for name in sorted(middlewares):
             middleware_reader = MiddlewareReader(self._provider, name)
             self._middlewares[name] = middleware_reader.read(middlewares[name])
+            if not _may_be_named(middleware_reader):
+                self._middlewares[name] = None
             found.errors += middleware_reader.errors
         for name in sorted(routers):
             reader = _RouterReader(self._provider, name)
             router = self._router(reader, routers[name])
-            if router is not None:
+            if _may_be_named(reader) and router is not None:
                 found.routers[name] = router
             found.errors += reader.errors
         return found
@@ -181,6 +186,13 @@ class _Resolver:
             return middleware
         service = self._bare(reader, page.backend, "middlewares", "service")
         return middleware.model_copy(update={"errors": page.model_copy(update={"backend": service or ""})})
+
+
+def _may_be_named(reader: TableReader) -> bool:
+    """Say of an object whose name cannot be one that it is so; tell whether it has no error."""
+    if any(char in reader.name for char in _RESERVED):
+        reader.error("", f"its name contains {' or '.join(_RESERVED)}, which names cannot")
+    return not reader.failed
 
 
 class _RouterReader(TableReader):
