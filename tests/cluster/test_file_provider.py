@@ -120,8 +120,22 @@ def test_frontends_of_a_file_are_served(cluster: Cluster, data: Node, folder: Pa
     assert (told["where"], told["name"], told["severity"]) == ("rules.toml:8", "bad", "error")
     # Nobody needs the file any more.
     rules.unlink()
-    deployed = cluster.any_control().traefikee("list-nodes --details")
-    assert "READY" in deployed
+
+
+def test_the_next_leader_has_what_was_deployed(cluster: Cluster, data: Node) -> None:
+    """Relies on the test before: the file is gone, and the error in it is told again with its line."""
+    control = cluster.any_control()
+    before = errors(cluster)["providers"]["file"]["since"]
+    control.process.kill9()
+    control.process.wait()
+    cluster.restart(control.name)
+
+    def told() -> bool:
+        content = errors(cluster)
+        (found,), status = content["objects"], content["providers"]["file"]
+        return status["since"] > before and status["state"] == "ok" and found["where"] == "rules.toml:8"
+
+    wait_for(told, "the leader has read the deployed files", 60)
     assert served_by(data, "a.example") == "one"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from traefikee.compile.compiler import compile_snapshot
@@ -33,7 +32,7 @@ def read_files(
     embedded = None
     if settings is not None and settings.dynamic:
         embedded = Document(settings.document.name, settings.dynamic, settings.document.lines)
-    paths = {name: os.path.expandvars(getattr(options, name)) for name in ("filename", "directory")}
+    paths = {name: getattr(options, name) for name in ("filename", "directory")}
     content = read_source(FileOptions(**paths), embedded)
     if len(content.to_json()) > LARGEST:
         names = options.filename or options.directory or (settings.document.name if settings is not None else "")
