@@ -1,5 +1,7 @@
 //! Connections: the kinds of streams, and a stream with the bytes that were read from it.
 
+pub(crate) mod splice;
+
 use std::cell::RefCell;
 use std::io;
 use std::pin::{Pin, pin};
@@ -31,6 +33,14 @@ impl Stream {
         match self {
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
             Self::Tcp(_) | Self::Unix(_) | Self::Spool(_) => false,
+        }
+    }
+
+    /// The socket, if the bytes on it are what they mean.
+    pub(crate) fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            _ => None,
         }
     }
 

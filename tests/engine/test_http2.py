@@ -155,6 +155,19 @@ def test_trailers_after_a_told_length(before: Apply) -> None:
     assert seen == [("x-up", "1")]
 
 
+def test_a_told_length_without_an_end_is_given_up(engine: EngineProcess, address: str) -> None:
+    """Trailers may follow, so that the stream's end is waited for, but not for ever."""
+    with RawServer(Http2Server().echo) as server:
+        engine.apply(
+            snapshot([entry_point(f"{address}:8000")], [route()], [service(h2c(server))], stall_timeout_ms=300)
+        )
+        with Client(address, 8000) as client:
+            stream = client.ask("/", [("content-length", "5")], method="POST", end=False)
+            client.data(stream, b"hello")
+            assert client.answer(stream).status == 408
+    assert engine.counters()["causes"]["body_stalled"] == 1
+
+
 def test_trailers_with_nghttp(before: Apply, tmp_path: Path) -> None:
     behaviour = Http2Server()
     body = tmp_path / "body"

@@ -18,7 +18,15 @@ from tests.engine.conftest import Router
 from tests.engine.test_middleware_requests import apply, ask, wait_for_causes
 from tests.support.certificates import authority
 from tests.support.http1 import Connection, over_http2
-from tests.support.middlewares import SHA_OF_TEST, basic_auth, digest_auth, forward_auth, headers
+from tests.support.middlewares import (
+    SHA_OF_TEST,
+    basic_auth,
+    digest_auth,
+    forward_auth,
+    headers,
+    redirect_entry_point,
+    white_list,
+)
 from tests.support.origin import Origin
 from tests.support.ports import HeldPort
 from tests.support.raw_server import RawServer, read_head
@@ -84,6 +92,26 @@ def test_an_entry_points_auth_comes_before_routes(router: Router, tmp_path: Path
     first, second = sorted(path.read_text().splitlines(), key=lambda line: " - test [" in line)
     assert '"Auth for entrypoint http" "/"' in first
     assert " - test [" in second
+
+
+def test_an_entry_points_auth_hides_what_routes_there_are(router: Router) -> None:
+    point = entry_point(f"{router.address}:{router.port}", middlewares=[basic_auth(f"test:{SHA_OF_TEST}")])
+    one = route([{"type": "host", "hosts": ["a.example"]}])
+    router.engine.apply(snapshot([point], [one], [service(router.origin.url)]))
+    assert [ask(router, host=host).status for host in ("a.example", "b.example")] == [401, 401]
+    right = basic("test", "test")
+    assert [ask(router, "/", right, host=host).status for host in ("a.example", "b.example")] == [200, 404]
+
+
+def test_ping_and_metrics(router: Router) -> None:
+    chain = [redirect_entry_point(), basic_auth(f"test:{SHA_OF_TEST}"), white_list("127.0.0.0/8")]
+    point = entry_point(f"{router.address}:{router.port}", ping=True, metrics=True, middlewares=chain)
+    router.engine.apply(snapshot([point], [], [], metrics={"buckets": [0.1]}))
+    assert (ask(router, "/ping").status, ask(router, "/metrics").status, ask(router).status) == (200, 401, 302)
+    assert ask(router, "/metrics", basic("test", "test")).status == 200
+    point["middlewares"][2] = white_list("192.0.2.7")
+    router.engine.apply(snapshot([point], [], [], metrics={"buckets": [0.1]}))
+    assert (ask(router, "/ping").status, ask(router, "/metrics").status) == (200, 403)
 
 
 def test_slow_hashes_hold_nobody_up(router: Router) -> None:

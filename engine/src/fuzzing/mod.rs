@@ -30,7 +30,9 @@ use crate::snapshot::table::Route;
 
 /// Checks what every request keeps to that is let in, and that a server reads in it what the engine has read.
 fn accepted(request: &Request) {
-    let is_token = |text: &[u8]| !text.is_empty() && text.iter().all(|byte| byte.is_ascii_graphic() && *byte != b':');
+    // RFC 9110 section 5.6.2.
+    let is_sign = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let is_token = |text: &[u8]| !text.is_empty() && text.iter().all(is_sign);
     assert!(is_token(request.method().as_bytes()), "method {:?}", request.method());
     assert_ne!(request.method(), "CONNECT");
     let (path, query) = request.path_and_query();

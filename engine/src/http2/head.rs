@@ -16,8 +16,8 @@ use crate::http2::websocket;
 /// Checks a request's head and brings it into the form that it has in HTTP/1. `is_complete` says that no body follows.
 /// An extended CONNECT becomes the opening handshake of a websocket (RFC 8441).
 ///
-/// What the crate has checked: pseudo-header fields are known, single and first; names are lower-case tokens; values
-/// have no control characters; there are no fields of connections.
+/// What the crate has checked: pseudo-header fields are known, single and first; names are lower-case tokens, but for `"`;
+/// values have no control characters; there are no fields of connections.
 pub(crate) fn request(head: &http::request::Parts, is_complete: bool) -> Result<Request, Malformed> {
     let protocol = head.extensions.get::<Protocol>();
     let is_websocket = match (head.method == Method::CONNECT, protocol.map(Protocol::as_str)) {
@@ -44,6 +44,9 @@ pub(crate) fn request(head: &http::request::Parts, is_complete: bool) -> Result<
     let mut length = method.len() + path.len() + host.len() + 16;
     for (name, value) in &head.headers {
         length += name.as_str().len() + value.len() + 4;
+        if !is_token(name) {
+            return Err(Malformed::Syntax("invalid header name"));
+        }
         if value.as_bytes().trim_ascii().len() != value.len() {
             return Err(Malformed::Syntax("blanks around a header value"));
         }
@@ -81,6 +84,16 @@ pub(crate) fn request(head: &http::request::Parts, is_complete: bool) -> Result<
     Request::assembled(assembly.finish(), [method, path, host], is_complete || is_websocket, is_websocket)
 }
 
+/// Whether a name can stand in HTTP/1: the crate takes `"` for a part of names, which it is not (RFC 9110 section 5.6.2).
+fn is_token(name: &HeaderName) -> bool {
+    memchr(b'"', name.as_str().as_bytes()).is_none()
+}
+
+/// Whether a field may be passed on in a trailer section.
+fn may_trail(name: &HeaderName) -> bool {
+    is_token(name) && !is_forbidden_in_trailers(name.as_str().as_bytes())
+}
+
 /// The host that is asked for: `:authority`, or `Host`, or both if they are the same (RFC 9113 section 8.3.1).
 fn host(head: &http::request::Parts) -> Result<&str, Malformed> {
     let mut told = head.headers.get_all(header::HOST).iter();
@@ -101,16 +114,17 @@ fn host(head: &http::request::Parts) -> Result<&str, Malformed> {
     Ok(host)
 }
 
-/// Joins the cookies, which HTTP/2 allows to be sent one by one (RFC 9113 section 8.2.3).
+/// Joins the cookies, which HTTP/2 allows to be sent one by one (RFC 9113 section 8.2.3). One that is empty says nothing,
+/// and would leave a blank at an end.
 fn cookies(fields: &HeaderMap, assembly: &mut Assembly) {
-    let mut crumbs = fields.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let mut crumbs = fields.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).filter(|crumb| !crumb.is_empty());
     match (crumbs.next(), crumbs.next()) {
-        (Some(cookie), None) => {
-            assembly.field(b"cookie", cookie);
+        (Some(first), Some(second)) => {
+            let all: Vec<&[u8]> = [first, second].into_iter().chain(crumbs).collect();
+            assembly.field(b"cookie", &all.join(&b"; "[..]));
         }
-        _ => {
-            let crumbs: Vec<&[u8]> = fields.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-            assembly.field(b"cookie", &crumbs.join(&b"; "[..]));
+        (cookie, _) => {
+            assembly.field(b"cookie", cookie.unwrap_or_default());
         }
     }
 }
@@ -120,6 +134,9 @@ pub(crate) fn answer(head: &http::response::Parts, method: &str, is_complete: bo
     let length: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if length > MAX_HEAD || head.headers.len() > MAX_FIELDS {
         return Err(Malformed::HeadTooLarge);
+    }
+    if !head.headers.keys().all(is_token) {
+        return Err(Malformed::Syntax("invalid header name"));
     }
     let mut assembly = Assembly::with_capacity(length, head.headers.len());
     for (name, value) in &head.headers {
@@ -181,7 +198,7 @@ pub(crate) fn trailers(text: BytesMut) -> Result<Option<HeaderMap>, Malformed> {
 /// Appends the trailer fields that may be passed on to their text in HTTP/1.
 pub(crate) fn write_trailers(trailers: &HeaderMap, out: &mut BytesMut) {
     for (name, value) in trailers {
-        if !is_forbidden_in_trailers(name.as_str().as_bytes()) {
+        if may_trail(name) {
             crate::http::write::field(out, name.as_str().as_bytes(), value.as_bytes().trim_ascii());
         }
     }
@@ -189,8 +206,7 @@ pub(crate) fn write_trailers(trailers: &HeaderMap, out: &mut BytesMut) {
 
 /// The trailer fields that may be passed on.
 pub(crate) fn filtered(mut trailers: HeaderMap) -> HeaderMap {
-    let forbidden: Vec<HeaderName> =
-        trailers.keys().filter(|name| is_forbidden_in_trailers(name.as_str().as_bytes())).cloned().collect();
+    let forbidden: Vec<HeaderName> = trailers.keys().filter(|name| !may_trail(name)).cloned().collect();
     for name in forbidden {
         trailers.remove(name);
     }
@@ -274,6 +290,18 @@ mod tests {
     }
 
     #[test]
+    fn empty_cookies_are_left_out() {
+        for (cookies, expected) in
+            [(&["", "a=1", "", "b=2", ""][..], "a=1; b=2"), (&["", "a=1"], "a=1"), (&["", ""], "")]
+        {
+            let cookies: Vec<(&str, &str)> = cookies.iter().map(|cookie| ("cookie", *cookie)).collect();
+            let found = parse(&head("GET", "https://a/", &cookies)).unwrap();
+            let values: Vec<&[u8]> = found.fields.iter().filter(|it| it.1 == b"cookie").map(|it| it.2).collect();
+            assert_eq!(values, [expected.as_bytes()]);
+        }
+    }
+
+    #[test]
     fn refused() {
         for (method, uri, fields, expected) in [
             ("CONNECT", "a:443", &[][..], "not implemented: CONNECT"),
@@ -299,6 +327,26 @@ mod tests {
         assert_eq!(parse(&head("GET", "https://a/", &[("x", &long)])).unwrap_err(), Malformed::HeadTooLarge);
         let long = format!("https://a/{}", "p".repeat(MAX_TARGET));
         assert_eq!(parse(&head("GET", &long, &[])).unwrap_err(), Malformed::TargetTooLong);
+    }
+
+    /// What the crate takes for a name, and HTTP/1 does not.
+    #[test]
+    fn names_with_quotes_go_no_further() {
+        let quoted = HeaderName::from_lowercase(b"x\"y").unwrap();
+        let mut head = head("GET", "https://a/", &[]);
+        head.headers.insert(quoted.clone(), HeaderValue::from_static("z"));
+        assert_eq!(parse(&head).unwrap_err(), Malformed::Syntax("invalid header name"));
+        let (mut head, ()) = http::Response::new(()).into_parts();
+        head.headers.insert(quoted.clone(), HeaderValue::from_static("z"));
+        assert_eq!(answer(&head, "GET", true).unwrap_err(), Malformed::Syntax("invalid header name"));
+        let trailers = HeaderMap::from_iter([
+            (HeaderName::from_static("x-a"), HeaderValue::from_static("1")),
+            (quoted, HeaderValue::from_static("2")),
+        ]);
+        let mut text = BytesMut::new();
+        write_trailers(&trailers, &mut text);
+        assert_eq!(text, "x-a: 1\r\n");
+        assert_eq!(filtered(trailers).len(), 1);
     }
 
     #[test]

@@ -147,11 +147,16 @@ impl<'c> Verification<'c> {
     pub(crate) async fn compute(&self) -> bool {
         let (hash, password) = (Arc::clone(self.hash), self.password.clone());
         // The semaphore is never closed.
-        let Ok(_permit) = COMPUTING.acquire().await else { return false };
+        let Ok(permit) = COMPUTING.acquire().await else { return false };
         if self.is_remembered() {
             return true;
         }
-        tokio::task::spawn_blocking(move || hash.admits(&password)).await.unwrap_or(false)
+        let computed = tokio::task::spawn_blocking(move || {
+            // Who leaves meanwhile does not make room for another guess.
+            let _permit = permit;
+            hash.admits(&password)
+        });
+        computed.await.unwrap_or(false)
     }
 
     /// What becomes of the request, if the password `is_right`.

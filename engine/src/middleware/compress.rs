@@ -14,7 +14,7 @@ use crate::http::name::Name;
 pub(crate) const LEAST: u64 = 1400;
 /// A good deal of what is to be gained, for half of the time that the best would take.
 const GZIP_LEVEL: u32 = 5;
-const ZSTD_LEVEL: i32 = 3;
+const ZSTD_LEVEL: i32 = 1;
 const BROTLI_LEVEL: u32 = 4;
 /// How far back repetitions are looked for, as a power of 2: most of what a body's encoder takes of memory.
 const WINDOW: u32 = 18;

@@ -14,6 +14,7 @@ use crate::http::Malformed;
 use crate::http::body::{Incoming, Outgoing};
 use crate::http::chunked::Decoded;
 use crate::io::Conn;
+use crate::io::splice::Splice;
 use crate::middleware::compress::Encoder;
 
 /// Bytes gathered before they are written.
@@ -21,9 +22,14 @@ const GATHER: usize = 16 * 1024;
 /// From this size on, a piece that needs no coding is written from where it was read.
 const DIRECT: usize = 4 * 1024;
 
+/// From this size on, what is left of a body goes from socket to socket without being looked at, if it may.
+const SPLICED: usize = 32 * 1024;
+
 /// Pieces that are moved at a time. A piece is 64 KiB at most, or, of a body in tiny chunks, some thousand of them: this
 /// is about a millisecond, and one for each such body is what everybody else on the worker waits.
 const TURNS: u8 = 16;
+/// The same for a body that is compressed on its way, which takes so much longer.
+const ENCODED_TURNS: u8 = 1;
 
 /// Why a body did not get through.
 #[derive(Debug)]
@@ -56,6 +62,8 @@ pub(crate) struct Pipe {
     /// What the body goes through, until its end.
     encoder: Option<Box<Encoder>>,
     is_encoded: bool,
+    /// A long body's way, if it need not be looked at.
+    splice: Option<Box<Splice>>,
 }
 
 impl Pipe {
@@ -75,6 +83,7 @@ impl Pipe {
             turns: 0,
             encoder: None,
             is_encoded: false,
+            splice: None,
         }
     }
 
@@ -133,6 +142,7 @@ impl Pipe {
     pub(crate) fn is_held(&self, buffered: usize) -> bool {
         !self.out.is_empty()
             || !self.piece.is_empty()
+            || self.splice.as_ref().is_some_and(|splice| splice.is_held())
             || (buffered >= DIRECT && self.coding == Outgoing::Plain && !self.is_encoded && !self.is_read())
     }
 
@@ -143,7 +153,7 @@ impl Pipe {
         source: Source<'_>,
         sink: Sink<'_>,
     ) -> Poll<Result<(), Broken>> {
-        self.turns = TURNS;
+        self.turns = if self.is_encoded { ENCODED_TURNS } else { TURNS };
         match (source, sink) {
             (Source::Http1(source), Sink::Http1(sink)) => self.poll_http1(cx, source, sink),
             (Source::Http1(source), Sink::Http2(sink)) => self.poll_http1_to_http2(cx, source, sink),
@@ -168,6 +178,14 @@ impl Pipe {
     fn poll_http1(&mut self, cx: &mut Context<'_>, source: &mut Conn, sink: &mut Conn) -> Poll<Result<(), Broken>> {
         loop {
             ready!(self.poll_turn(cx));
+            if let Some(splice) = self.splice.as_mut().filter(|splice| splice.is_held()) {
+                let Some(socket) = sink.stream.plain() else {
+                    return Poll::Ready(Err(Broken::Sink(io::ErrorKind::NotConnected.into())));
+                };
+                let moved = ready!(splice.poll_drain(cx, socket)).map_err(Broken::Sink)?;
+                self.passed(moved);
+                continue;
+            }
             let direct = self.gather(source).map_err(Broken::Malformed)?;
             if direct > 0 {
                 let data = &source.buffer[..direct];
@@ -216,6 +234,18 @@ impl Pipe {
         let is_changed = self.coding != Outgoing::Plain || self.is_encoded;
         if bare < DIRECT || is_changed || !source.buffer.is_empty() {
             return source.poll_fill(cx).map(Ok);
+        }
+        if bare >= SPLICED
+            && self.out.is_empty()
+            && let (Some(from), Some(_)) = (source.stream.plain(), sink.stream.plain())
+        {
+            let splice = self.splice.get_or_insert_default();
+            if !splice.is_useless() {
+                let taken = ready!(splice.poll_fill(cx, from, bare));
+                if !splice.is_useless() {
+                    return Poll::Ready(Ok(taken));
+                }
+            }
         }
         let mut broken = None;
         let mut passed = 0;
