@@ -133,7 +133,7 @@ def test_the_next_leader_has_what_was_deployed(cluster: Cluster, data: Node) -> 
     def told() -> bool:
         content = errors(cluster)
         (found,), status = content["objects"], content["providers"]["file"]
-        return status["since"] > before and status["state"] == "ok" and found["where"] == "rules.toml:8"
+        return bool(status["since"] > before and status["state"] == "ok" and found["where"] == "rules.toml:8")
 
     wait_for(told, "the leader has read the deployed files", 60)
     assert served_by(data, "a.example") == "one"

@@ -61,7 +61,9 @@ class ServiceReader(TableReader):
                 self.wrong(f"{path}.url", "it is missing")
             if server.get("preserve_path"):
                 self.wrong(f"{path}.preservePath", "a path in a server's url is ignored")
-            servers[str(index)] = {"url": server.get("url", ""), "weight": server.get("weight", 1)}
+            # In Traefik 1.7's words a weight of 0 would count as 1.
+            if server.get("weight", 1) != 0:
+                servers[str(index)] = {"url": server.get("url", ""), "weight": server.get("weight", 1)}
         if options.get("strategy", "wrr").lower() != "wrr":
             self.wrong("loadBalancer.strategy", f'"{options["strategy"]}" has no equivalent here; it has to be wrr')
         values: dict[str, Any] = {"servers": servers}
