@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from traefikee.cli.common import Group
-from traefikee.cli.deploy import build
+from traefikee.cli.deploy import load
 from traefikee.config.errors import ConfigurationError
 from traefikee.config.static import StaticConfiguration
 
@@ -25,7 +25,7 @@ def check(ctx: click.Context, file: str) -> None:
     provider too: what is wrong with their frontends and backends is told.
     """
     try:
-        configuration, files = build([], file)
+        configuration, files = load([], file)
     except ConfigurationError as error:
         for problem in error.problems:
             click.echo(str(problem), err=True)

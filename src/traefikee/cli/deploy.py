@@ -131,14 +131,20 @@ def static_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def build(
-    values: Sequence[tuple[str, str | None]], config_file: str = ""
-) -> tuple[StaticConfiguration, Content | None]:
+def build(values: Sequence[tuple[str, str | None]], config_file: str = "") -> StaticConfiguration:
     """Return the static configuration of a command line and, unless its name is empty, of a file.
 
-    With it comes what the files of the file provider say, if that is on; its paths are absolute then.
-
     :raises ConfigurationError: with every problem of both.
+    """
+    return load(values, config_file)[0]
+
+
+def load(values: Sequence[tuple[str, str | None]], config_file: str = "") -> tuple[StaticConfiguration, Content | None]:
+    """Return as :func:`build` does, with what the files of the file provider say, if that is on.
+
+    The paths of those files are absolute then.
+
+    :raises ConfigurationError: as :func:`build`, and with all that keeps those files from being read.
     """
     # Imported here: it brings a certificate library of 10 MB, which the nodes that run with this command do not need.
     from traefikee.config.options import build_static
@@ -188,7 +194,7 @@ def run_deploy(
         )
     if output != "table" and not dry_run:
         raise UsageError(f"-o {output} is the form of what --dry-run tells", "leave it out, or add --dry-run")
-    configuration, files = build(values, config_file)
+    configuration, files = load(values, config_file)
     body: dict[str, Any] = {"configuration": configuration.model_dump(mode="json")}
     if files is not None:
         body["files"] = json.loads(files.to_json())
