@@ -76,6 +76,8 @@ fn the_winner_the_others_and_those_that_miss() {
             json!([]),
         ),
         ("p/other-host", 20, json!([host("b.example")]), json!([])),
+        ("p/not-here", 20, json!([{"type": "not", "matcher": host("a.example")}]), json!([])),
+        ("p/not-api", 2, json!([{"type": "not", "matcher": prefix("/api")}]), json!([])),
     ]);
     let engine = Engine::with(&snapshot);
     let explained = explain(&engine, &snapshot, &request("GET", "A.example:8000", "/api/x%20y?k=v"));
@@ -96,7 +98,7 @@ fn the_winner_the_others_and_those_that_miss() {
     assert_eq!(ids(&explained["matching"]), ["p/api", "p/same", "p/all"]);
     // In the same order, with the first matcher that says no, wherever it stands in the snapshot.
     let missing = &explained["missing"]["routes"];
-    assert_eq!(ids(&explained["missing"]), ["p/pattern", "p/late"]);
+    assert_eq!(ids(&explained["missing"]), ["p/pattern", "p/late", "p/not-api"]);
     assert_eq!((&missing[0]["index"], &missing[0]["matcher"]["type"]), (&json!(1), &json!("method")));
     assert_eq!((&missing[1]["index"], &missing[1]["matcher"]), (&json!(2), &prefix("/no")));
 }

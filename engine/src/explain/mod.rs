@@ -119,8 +119,14 @@ fn answer<'a>(
     let host = lookup_name(request.host());
     let decoded = decode(path).unwrap_or_default();
     let query_text = query.unwrap_or_default();
-    let subject =
-        Subject { host: &host, method: request.method(), path: &decoded, query: query_text, fields: &request.fields };
+    let subject = Subject {
+        host: &host,
+        method: request.method(),
+        path: &decoded,
+        query: query_text,
+        fields: &request.fields,
+        peer: question.client_ip,
+    };
     let is_routed = !matches!(plan, Ok(Plan::Ping(_) | Plan::Metrics) | Err(Failure::Request(_))) && path != "*";
     let opinions = if is_routed { entry_point.router.opinions(&subject) } else { Opinions::default() };
     let mut answer = match &plan {

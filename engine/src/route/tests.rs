@@ -40,8 +40,9 @@ fn ask(matchers: Vec<Matcher>, method: &str, host: &str, target: &str, fields: &
     let (path, query) = request.path_and_query();
     let path = path::decode(path).unwrap();
     let host = crate::http::target::lookup_name(request.host());
-    let subject =
-        Subject { host: &host, method, path: &path, query: query.unwrap_or_default(), fields: &request.fields };
+    let peer = "10.1.2.3".parse().unwrap();
+    let query = query.unwrap_or_default();
+    let subject = Subject { host: &host, method, path: &path, query, fields: &request.fields, peer };
     match router(&[route("r", 0, matchers)]).decide(&subject) {
         Decision::Route(_) => "yes",
         Decision::RedirectSlash => "slash",
@@ -92,6 +93,26 @@ fn paths() {
     };
     assert_eq!(ask(pattern(), "GET", "h", "/x/%ff", ""), "yes");
     assert_eq!(ask(pattern(), "GET", "h", "/x/1/", ""), "slash");
+}
+
+#[test]
+fn addresses_and_negation() {
+    let from = |ranges: &[&str]| Matcher::ClientIp(ranges.iter().map(|range| range.parse().unwrap()).collect());
+    assert_eq!(ask(vec![from(&["192.0.2.0/24", "10.0.0.0/8"])], "GET", "h", "/", ""), "yes");
+    assert_eq!(ask(vec![from(&["10.1.2.4/32", "::/0"])], "GET", "h", "/", ""), "no");
+    let not = |matcher| vec![Matcher::Not(Box::new(matcher))];
+    assert_eq!(ask(not(from(&["10.0.0.0/8"])), "GET", "h", "/", ""), "no");
+    assert_eq!(ask(not(Matcher::Host(boxed(&["a", "b"]))), "GET", "b", "/", ""), "no");
+    assert_eq!(ask(not(Matcher::Host(boxed(&["a", "b"]))), "GET", "c", "/", ""), "yes");
+    assert_eq!(ask(not(Matcher::Host(boxed(&["a"]))), "GET", "", "/", ""), "yes");
+    let path = || Matcher::Path { paths: vec![Pattern::Exact("/x".into())], redirect_slash: true };
+    assert_eq!(ask(not(path()), "GET", "h", "/x", ""), "no");
+    assert_eq!(ask(not(path()), "GET", "h", "/x/", ""), "yes");
+    let both = vec![
+        Matcher::Host(boxed(&["a"])),
+        Matcher::Not(Box::new(Matcher::PathPrefix(vec![Pattern::Exact("/x".into())]))),
+    ];
+    assert_eq!(ask(both, "GET", "a", "/x", ""), "no");
 }
 
 #[test]
@@ -202,7 +223,8 @@ fn answers(decide: impl Fn(&Subject<'_>) -> String) -> Vec<String> {
     subjects
         .map(|(host, path)| {
             let host = host.to_lowercase();
-            decide(&Subject { host: &host, method: "GET", path, query: "", fields: &request.fields })
+            let peer = "10.1.2.3".parse().unwrap();
+            decide(&Subject { host: &host, method: "GET", path, query: "", fields: &request.fields, peer })
         })
         .collect()
 }

@@ -32,24 +32,27 @@ from traefikee.node.deployment import deploy, plan
 from traefikee.node.engine import Engine
 from traefikee.node.publishing import SnapshotStore
 from traefikee.node.statedir import Identity
+from traefikee.providers.file.content import Content
 
 
 class DeployRequest(BaseModel):
-    """``POST /v1/deploy``: a static configuration, and who deploys it with which command line."""
+    """``POST /v1/deploy``: a static configuration, what its files say, and who deploys it with which command line."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     configuration: StaticConfiguration
     by: str
     command: str
+    files: Content | None = None
 
 
 class PlanRequest(BaseModel):
-    """``POST /v1/plan``: a static configuration."""
+    """``POST /v1/plan``: a static configuration, and what its files say."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     configuration: StaticConfiguration
+    files: Content | None = None
 
 
 class ControlAPI:
@@ -137,7 +140,14 @@ class ControlAPI:
         self._state()
         body: DeployRequest = await read_body(request, DeployRequest)
         steps = deploy(
-            self._store, self._mirror, self._engine, self._admission, body.configuration, body.by, body.command
+            self._store,
+            self._mirror,
+            self._engine,
+            self._admission,
+            body.configuration,
+            body.by,
+            body.command,
+            body.files,
         )
         return lines(steps)
 
@@ -145,7 +155,7 @@ class ControlAPI:
         """``POST /v1/plan``: what deploying a static configuration would change; changes nothing."""
         self._state()
         body: PlanRequest = await read_body(request, PlanRequest)
-        return JSONResponse(await plan(self._mirror, self._engine, self._admission, body.configuration))
+        return JSONResponse(await plan(self._mirror, self._engine, self._admission, body.configuration, body.files))
 
     async def config(self, request: Request) -> Response:
         """``GET /v1/config[?part=static|dynamic|merged]``: the configuration, secrets masked."""

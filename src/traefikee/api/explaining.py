@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress
 
-from traefikee.api.shown_routes import rule_of, servers_of, short_name
+from traefikee.api.shown_routes import backend_of, rule_of, servers_of, short_name
 from traefikee.api.view import View
 from traefikee.compile import changes
 from traefikee.compile.changes import State
@@ -168,15 +168,15 @@ def sentence(view: View, answer: Mapping[str, Any]) -> str:
 
 
 def _frontend(view: View, identity: str, route: Mapping[str, Any]) -> dict[str, Any]:
-    provider, _, name = identity.partition("/")
-    effective = view.runtime.effective.get(provider)
-    frontend = effective.frontends.get(name) if effective else None
+    own = view.own_name(identity)
+    provider, _, name = own.partition("/")
+    frontend = view.said(own)
     return {
         "name": identity,
-        "from": view.place(provider, "frontend", name),
+        "from": view.place(provider, view.kind_of(own), name),
         "rule": rule_of(frontend) if frontend else "",
         "priority": route["priority"],
-        "backend": f"{provider}/{frontend.backend}" if frontend else "",
+        "backend": f"{provider}/{backend_of(frontend)}" if frontend else "",
     }
 
 
@@ -203,6 +203,14 @@ def matcher_text(matcher: Mapping[str, Any] | None) -> str:
             return _joined("HeadersRegexp", (f"{name},{pattern}" for name, pattern in matcher["pairs"]))
         case "query":
             return _joined("Query", (f"{pair['key']}={_text(pair)}" for pair in matcher["pairs"]))
+        case "client_ip":
+            return _joined("ClientIP", matcher["ranges"])
+        case "not":
+            return f"not {matcher_text(matcher['matcher'])}"
+        case "host":
+            return _joined("Host", matcher["hosts"])
+        case "host_regexp":
+            return _joined("HostRegexp", matcher["patterns"])
         case other:
             return str(other)
 
@@ -216,6 +224,8 @@ def _text(pattern: Mapping[str, Any]) -> str:
 
 
 def _missed(matcher: Mapping[str, Any] | None, request: Mapping[str, Any]) -> str:
+    if matcher and matcher["type"] == "not":
+        return _missed(matcher["matcher"], request)
     kind = matcher["type"] if matcher else ""
     if kind in ("path", "path_prefix"):
         return f"the path is {request.get('path')}"
@@ -224,16 +234,17 @@ def _missed(matcher: Mapping[str, Any] | None, request: Mapping[str, Any]) -> st
     if kind == "query":
         query = request.get("query")
         return f"the query is {query}" if query else "there is no query"
-    return "no header of the request is so" if kind in ("headers", "headers_regexp") else ""
+    if kind in ("host", "host_regexp"):
+        return f"the host is {request.get('host')}"
+    return "" if kind == "client_ip" else "by the headers of the request"
 
 
 def _left_out(view: View, host: str) -> list[dict[str, str]]:
     """Return the frontends in error that might have taken the request: their rules name its host."""
     found = []
     for (provider, kind, name), errors in sorted(view.errors_by_object().items()):
-        heard = view.runtime.heard.get(provider)
-        frontend = heard.frontends.get(name) if heard else None
-        if kind != "frontend" or view.route(f"{provider}/{name}") is not None:
+        frontend = view.said(f"{provider}/{name}")
+        if kind not in ("frontend", "router") or view.route(f"{provider}/{name}") is not None:
             continue
         if frontend is None or (host and host in rule_of(frontend).lower()):
             found += [

@@ -14,7 +14,7 @@ from traefikee.config.runtime import ObjectError, ObjectKind
 from traefikee.config.static import StaticConfiguration
 
 PARTS = ("static", "dynamic", "merged")
-_KINDS: dict[ObjectKind, str] = {"frontend": "frontends", "backend": "backends", "tls": "tls"}
+_KINDS: dict[ObjectKind, str] = {"frontend": "frontends", "backend": "backends", "tls": "tls", "router": "routers"}
 _ARMOUR = "-----BEGIN "
 
 
@@ -89,6 +89,9 @@ def _provider(view: View, provider: str, errors: Mapping[tuple[str, str, str], l
             }
             for name in names
         }
+    others = [found for (one, kind, _), found in errors.items() if one == provider and kind not in _KINDS]
+    if others:
+        shown["errors"] = [view.told(error) for found in others for error in found]
     return shown
 
 
@@ -131,7 +134,7 @@ def merged_document(view: View) -> dict[str, Any]:
         configurations = _configurations(effective.model_copy(update={"tls": certificates}))
         for kind, group in _KINDS.items():
             for name, one in configurations[group].items():
-                route = view.route(f"{provider}/{name}") if kind == "frontend" else None
+                route = view.route(f"{provider}/{name}") if kind in ("frontend", "router") else None
                 if route is not None:
                     one["priority"] = route["priority"]
             shown[group] |= {
@@ -152,6 +155,7 @@ def _configurations(configuration: DynamicConfiguration) -> dict[str, dict[str, 
     return {
         "frontends": without_pem(shown.get("frontends", {})),
         "backends": without_pem(shown.get("backends", {})),
+        "routers": without_pem(shown.get("routers", {})),
         "tls": {name: _certificate(one) for name, one in configuration.tls.items()},
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from traefikee.api.view import View
-from traefikee.config.dynamic import Frontend
+from traefikee.config.dynamic import Frontend, Router
 from traefikee.config.runtime import ObjectError
 
 _SHORT = {
@@ -31,8 +31,15 @@ def short_name(middleware: Mapping[str, Any]) -> str:
     return _SHORT.get(str(middleware["type"]), str(middleware["type"]))
 
 
-def rule_of(frontend: Frontend) -> str:
-    """Return all rules of a frontend as one."""
+def backend_of(said: Frontend | Router) -> str:
+    """Return the name of the backend of a frontend, or of the service of a router."""
+    return said.service if isinstance(said, Router) else said.backend
+
+
+def rule_of(frontend: Frontend | Router) -> str:
+    """Return all rules of a frontend as one, or the rule of a router."""
+    if isinstance(frontend, Router):
+        return frontend.rule
     return ";".join(route.rule for _, route in sorted(frontend.routes.items()))
 
 
@@ -62,9 +69,13 @@ def routes_document(view: View) -> dict[str, Any]:
     """
     errors = view.errors_by_object()
     names = {
-        *(f"{provider}/{name}" for provider, one in view.runtime.heard.items() for name in one.frontends),
-        *(key.removeprefix("route/") for key in view.objects if key.startswith("route/")),
-        *(f"{provider}/{name}" for provider, kind, name in errors if kind == "frontend"),
+        *(
+            f"{provider}/{name}"
+            for provider, one in view.runtime.heard.items()
+            for name in (*one.frontends, *one.routers)
+        ),
+        *(view.own_name(key.removeprefix("route/")) for key in view.objects if key.startswith("route/")),
+        *(f"{provider}/{name}" for provider, kind, name in errors if kind in ("frontend", "router")),
     }
     notes = list(view.unlisted())
     if view.pointer is not None and view.pointer.failure:
@@ -82,11 +93,10 @@ def routes_document(view: View) -> dict[str, Any]:
 def _row(view: View, identity: str, errors: Mapping[tuple[str, str, str], list[ObjectError]]) -> dict[str, Any]:
     provider, _, name = identity.partition("/")
     route = view.route(identity)
-    sources = (view.runtime.effective, view.runtime.heard) if route else (view.runtime.heard,)
-    known = [one[provider].frontends[name] for one in sources if provider in one and name in one[provider].frontends]
-    frontend = known[0] if known else None
-    backend = frontend.backend if frontend else ""
-    found = [*errors.get((provider, "frontend", name), ()), *errors.get((provider, "backend", backend), ())]
+    frontend = view.said(identity)
+    backend = backend_of(frontend) if frontend else ""
+    kinds = (("frontend", name), ("router", name), ("backend", backend))
+    found = [error for kind, one in kinds for error in errors.get((provider, kind, one), ())]
     return {
         "name": identity,
         "provider": provider,
@@ -96,19 +106,21 @@ def _row(view: View, identity: str, errors: Mapping[tuple[str, str, str], list[O
         "entryPoints": list(route["entry_points"] if route else frontend.entry_points if frontend else ()),
         "middlewares": [short_name(one) for one in route["middlewares"]] if route else [],
         "backend": backend,
-        "servers": _counted(view, provider, backend),
+        "servers": _counted(view, provider, backend, route["service"] if route else f"{provider}/{backend}"),
         "errors": [view.told(error) for error in found],
     }
 
 
-def _priority(frontend: Frontend | None) -> int:
+def _priority(frontend: Frontend | Router | None) -> int:
     if frontend is None:
         return 0
+    if isinstance(frontend, Router):
+        return frontend.priority or len(frontend.rule.encode())
     return max(frontend.priority, 0) or sum(len(route.rule.encode()) for route in frontend.routes.values())
 
 
-def _counted(view: View, provider: str, backend: str) -> dict[str, int | None]:
-    ups = [server["up"] for server in servers_of(view, f"{provider}/{backend}")]
+def _counted(view: View, provider: str, backend: str, service: str) -> dict[str, int | None]:
+    ups = [server["up"] for server in servers_of(view, service)]
     if not ups:
         # Nobody asks the servers of a backend that no frontend in force has.
         heard = view.runtime.heard.get(provider)

@@ -12,7 +12,8 @@ from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState, Deployment, Pointer, ProviderStatus
 from traefikee.compile.changes import State, Texts
-from traefikee.config.places import STATIC, place
+from traefikee.config.dynamic import Frontend, Router
+from traefikee.config.places import STATIC, place, place_of
 from traefikee.config.runtime import ObjectError, ObjectKind
 from traefikee.errors import UnreachableError
 from traefikee.node.publishing import Runtime, SnapshotStore
@@ -42,6 +43,26 @@ class View:
     data_nodes: int = 0
     down_unlisted: int = 0
 
+    def said(self, identity: str) -> Frontend | Router | None:
+        """Return a frontend or router as it is in force, or else as its provider says it."""
+        provider, _, name = identity.partition("/")
+        for configurations in (self.runtime.effective, self.runtime.heard):
+            one = configurations.get(provider)
+            found = one.frontends.get(name) or one.routers.get(name) if one else None
+            if found is not None:
+                return found
+        return None
+
+    def own_name(self, identity: str) -> str:
+        """Return the id of the frontend or router whose route this is: a router has one for each alternative."""
+        if self.said(identity) is None and self.said(identity.rpartition("#")[0]) is not None:
+            return identity.rpartition("#")[0]
+        return identity
+
+    def kind_of(self, identity: str) -> ObjectKind:
+        """Return ``frontend`` or ``router``."""
+        return "router" if isinstance(self.said(identity), Router) else "frontend"
+
     def route(self, identity: str) -> dict[str, Any] | None:
         """Return a route as the snapshot has it."""
         return self._object(f"route/{identity}")
@@ -62,11 +83,12 @@ class View:
 
     def told(self, error: ObjectError) -> dict[str, str]:
         """Return an error as it is shown: severity, message, and the key that causes it."""
-        key = self.place(error.provider, error.kind, error.name, error.path)
+        status = self.providers.get(error.provider)
+        key = place_of(error, status.source if status else "")
         return {"severity": error.severity, "key": key, "message": error.message}
 
     def errors_by_object(self) -> dict[tuple[str, str, str], list[ObjectError]]:
-        """Return the errors by provider, kind (a server's are its backend's) and name."""
+        """Return the errors by provider, kind and name; those of servers and services are their backends'."""
         found: dict[tuple[str, str, str], list[ObjectError]] = {}
         for error in self.pointer.errors if self.pointer else ():
             if error.provider == STATIC:
@@ -74,6 +96,8 @@ class View:
             kind, name = error.kind, error.name
             if kind == "server":
                 kind, name = "backend", name.partition("/")[0]
+            elif kind == "service":
+                kind = "backend"
             found.setdefault((error.provider, kind, name), []).append(error)
         return found
 

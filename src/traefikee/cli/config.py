@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from traefikee.cli.common import Command, Group, option
-from traefikee.cli.deploy import build
+from traefikee.cli.deploy import load
 from traefikee.cli.show import Target
 from traefikee.cli.tables import print_data
 from traefikee.config.errors import ConfigurationError
@@ -43,16 +43,27 @@ def config_group(target: Target) -> click.Group:
 def check(ctx: click.Context, file: str) -> None:
     """Check a configuration file, as deploy --configFile=FILE would, without a cluster.
 
-    Prints every problem and ends with exit code 1 if there is one. Files that it names are read.
+    Prints every problem and ends with exit code 1 if there is one. Files that it names are read, those of the file
+    provider too: what is wrong with their frontends and backends is told.
     """
     try:
-        configuration = build([], file)
+        configuration, files = load([], file)
     except ConfigurationError as error:
         for problem in error.problems:
             click.echo(str(problem), err=True)
         count = len(error.problems)
         click.echo(f"{count} problem{'s' * (count != 1)}", err=True)
         ctx.exit(1)
+    if files is not None:
+        from traefikee.cli.dynamic_files import problems_of
+
+        found = problems_of(configuration, files)
+        for one in found:
+            click.echo(f"{one.severity}: {one.sentence()}", err=True)
+        errors = sum(one.severity == "error" for one in found)
+        if errors:
+            click.echo(f"{errors} problem{'s' * (errors != 1)}", err=True)
+            ctx.exit(1)
     click.echo(f"ok: {summary(configuration)}")
 
 
@@ -61,6 +72,7 @@ def summary(configuration: StaticConfiguration) -> str:
     points = ", ".join(f"{point.name} ({_traits(point.address, point.tls)})" for point in configuration.entry_points)
     parts = [f"entry points {points}"]
     features = {
+        "files": configuration.file,
         "Consul": configuration.consul,
         "API": configuration.api,
         "ping": configuration.ping,

@@ -7,7 +7,15 @@ from traefikee.config.runtime import KEY_VALUE_PROVIDERS, ObjectError, ObjectKin
 STATIC = "static"
 """The provider's name in errors about objects of the static configuration."""
 
-_GROUPS: dict[str, str] = {"frontend": "frontends", "backend": "backends", "server": "backends", "tls": "tls"}
+_GROUPS: dict[str, str] = {
+    "frontend": "frontends",
+    "backend": "backends",
+    "server": "backends",
+    "tls": "tls",
+    "router": "http.routers",
+    "service": "http.services",
+    "middleware": "http.middlewares",
+}
 
 
 def place(provider: str, source: str, kind: ObjectKind, name: str, path: str = "") -> str:
@@ -36,5 +44,5 @@ def place(provider: str, source: str, kind: ObjectKind, name: str, path: str = "
 
 
 def place_of(error: ObjectError, source: str) -> str:
-    """Return the place of what causes an error."""
-    return place(error.provider, source, error.kind, error.name, error.path)
+    """Return the place of what causes an error: file and line, if they are known."""
+    return error.where or place(error.provider, source, error.kind, error.name, error.path)

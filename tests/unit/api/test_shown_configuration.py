@@ -119,5 +119,6 @@ def test_before_anything_is_deployed() -> None:
             "frontends": {},
             "backends": {},
             "tls": {},
+            "routers": {},
         },
     }
