@@ -346,15 +346,18 @@ class _Provider:
         """Add the routes of all routers; return those that are served."""
         recall, errors = self.compiler.memory.recall, self.compiler.errors
         served = {}
+        numbered = [name for name in self.config.frontends if "#" in name]
         for name in sorted(self.config.routers):
             router = self.config.routers[name]
+            taken = tuple(one for one in numbered if one.startswith(f"{name}#"))
+            wrapped = f"{router.service}@{name}"
+            taken += (wrapped,) * (wrapped in self.config.backends)
             named = [one.errors.backend for one in router.middlewares if one.errors is not None]
             pages = {service: self._page(service) for service in named}
             service = self._service_named("router", name, "service", router.service)
-            inputs = (router, service, pages, self.compiler.refusals(f"{self.name}/{name}"))
-            compiled = recall(
-                (self.name, "router", name), inputs, errors, partial(self._router, name, router, service, pages)
-            )
+            inputs = (router, service, pages, self.compiler.refusals(f"{self.name}/{name}"), taken)
+            work = partial(self._router, name, router, service, pages, taken)
+            compiled = recall((self.name, "router", name), inputs, errors, work)
             if compiled is None:
                 continue
             found, routed = compiled
@@ -367,8 +370,12 @@ class _Provider:
         return served
 
     def _router(
-        self, name: str, router: Router, service: _Service | None, pages: Mapping[str, _Page]
+        self, name: str, router: Router, service: _Service | None, pages: Mapping[str, _Page], taken: tuple[str, ...]
     ) -> tuple[tuple[snap.Route, ...], snap.Service] | None:
+        """Return a router's routes and their service, or None if it has an error.
+
+        :param taken: names of other objects that the router could have needed.
+        """
         static = self.compiler.static
         defined = {one.name: one for one in static.entry_points}
         problems = Problems(self.name)
@@ -392,9 +399,9 @@ class _Provider:
             return None
         identifiers = [f"{self.name}/{name}"]
         identifiers += [f"{self.name}/{name}#{number}" for number in range(2, len(alternatives) + 1)]
-        taken = [one for one in identifiers[1:] if one.partition("/")[2] in self.config.frontends]
-        if taken or (chain.wrapping and routed.id.partition("/")[2] in self.config.backends):
-            self._error("router", name, "", f'"{(taken or [routed.id])[0]}" is the name of another object; rename that')
+        needed = {one.partition("/")[2] for one in (*identifiers[1:], routed.id)} - {router.service}
+        for one in sorted(needed.intersection(taken)):
+            self._error("router", name, "", f'"{one}" is the name of another object; rename that')
             return None
         priority = router.priority or len(router.rule.encode(errors="surrogatepass"))
         return tuple(

@@ -14,12 +14,14 @@ from traefikee.providers.file.content import Content, read_content
 from traefikee.providers.file.merge import TEMPLATES
 
 SUFFIXES = frozenset({".toml", ".yaml", ".yml", ".json"})
+TEMPLATE_SUFFIX = ".tmpl"
+"""Of files that Traefik 1.7 reads from a directory too."""
 LARGEST = 16 << 20
 """Bytes that a file may have."""
 MOST_FILES = 10_000
 
 Fingerprint: TypeAlias = tuple[tuple[str, int, int, int], ...]
-"""Name, inode, size and time of modification of each file."""
+"""Name, inode, size and time of the last change of each file, that of its permissions too."""
 
 
 def read_source(options: FileOptions, embedded: Document | None = None) -> Content:
@@ -73,7 +75,7 @@ def _below(directory: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
     for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
         if entry.is_dir():
             yield from _below(entry.path, (*above, here))
-        elif Path(entry.name).suffix.lower() in SUFFIXES:
+        elif Path(entry.name).suffix.lower() in SUFFIXES | {TEMPLATE_SUFFIX}:
             yield entry.path
 
 
@@ -82,6 +84,10 @@ def read_document(name: str) -> Document:
 
     :raises ConfigurationError: it cannot be read, or is not of its form.
     """
+    if Path(name).suffix.lower() == TEMPLATE_SUFFIX:
+        raise _error(
+            name, "is a template, and templates are not run; put the file that comes of running it in its place"
+        )
     try:
         with Path(name).open("rb") as file:
             content = file.read(LARGEST + 1)
@@ -113,7 +119,7 @@ def _look_at(name: str) -> tuple[str, int, int, int]:
         status = Path(name).stat()
     except (OSError, ValueError):
         return (name, 0, 0, 0)
-    return (name, status.st_ino, status.st_size, status.st_mtime_ns)
+    return (name, status.st_ino, status.st_size, status.st_ctime_ns)
 
 
 def _reason(error: OSError | ValueError) -> str:

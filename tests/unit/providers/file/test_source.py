@@ -29,7 +29,7 @@ def test_files_below_a_directory_come_in_name_order(tmp_path: Path) -> None:
         path.touch()
     (tmp_path / "a/loop").symlink_to(tmp_path)
     found = [os.path.relpath(name, tmp_path) for name in find_files(FileOptions(directory=str(tmp_path)))]
-    assert found == ["a/deep/y.JSON", "a/z.yml", "a.toml", "b.toml", "c.yaml"]
+    assert found == ["a/deep/y.JSON", "a/z.yml", "a.toml", "b.toml", "c.yaml", "d.tmpl"]
 
 
 def test_what_they_say_is_put_together(tmp_path: Path) -> None:
@@ -68,6 +68,12 @@ def test_a_template_is_named_as_one(tmp_path: Path) -> None:
         f"{path}:3: holds a template action ({{{{ ... }}}}): templates are not run; run it before, and name the file "
         "that comes of it"
     ]
+
+
+def test_a_template_in_a_directory_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "rules.tmpl").touch()
+    (told,) = problems(FileOptions(directory=str(tmp_path)))
+    assert told.startswith(f"{tmp_path}/rules.tmpl: is a template, and templates are not run")
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
