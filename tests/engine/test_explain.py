@@ -10,8 +10,9 @@ from tests.engine.conftest import Router
 from tests.support.engine import EngineProcess
 from tests.support.http1 import get
 from tests.support.snapshots import entry_point, route, service, snapshot
-from tests.support.views import view
+from tests.support.views import file_view, view
 from traefikee.api.explaining import ExplainRequest, choose_entry_point, explained, question
+from traefikee.api.view import View
 from traefikee.cli.show import request_of
 from traefikee.errors import RefusedError
 from traefikee.node.engine import Engine, SnapshotRefusedError
@@ -86,7 +87,11 @@ def test_a_request_is_served_as_it_is_explained(
 
 def ask(folder: Path, asked: ExplainRequest, keys: dict[str, str]) -> Json:
     """What a control node tells about keys, asking the engine of this folder."""
-    seen = view(keys)
+    return ask_of(folder, asked, view(keys))
+
+
+def ask_of(folder: Path, asked: ExplainRequest, seen: View) -> Json:
+    """What a control node tells about what it has published, asking the engine of this folder."""
 
     async def run() -> Json:
         engine = Engine(folder / "control.sock")
@@ -143,6 +148,44 @@ def test_middlewares_answer_before_and_after_the_route_is_found(engine: EnginePr
         'goes through frontend "consul/web" to backend "consul/app", if auth.basic and ratelimit let it'
     )
     assert inside["targetAtServer"] == "/x"
+
+
+ROUTERS = """\
+http:
+  routers:
+    either:
+      rule: Host(`a.example`) && (PathPrefix(`/api`) || Header(`X-A`, `1`)) && !Path(`/api/no`)
+      service: web
+      priority: 99
+      entryPoints: [https]
+    near:
+      rule: ClientIP(`10.0.0.0/8`)
+      service: web
+      entryPoints: [https]
+  services:
+    web: {loadBalancer: {servers: [{url: "http://10.0.0.7"}]}}
+"""
+
+HEADER, NOT = ("file/either#2", "Headers:X-A,1"), "not Path:/api/no"
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize(
+    ("path", "headers", "client", "names", "missing"),
+    [
+        ("/api/x", [], "10.1.2.3", ["file/either", "file/near"], [HEADER]),
+        ("/", [["X-A", "1"]], "10.1.2.3", ["file/either#2", "file/near"], [("file/either", "PathPrefix:/api")]),
+        ("/api/x", [], "192.0.2.1", ["file/either"], [HEADER, ("file/near", "ClientIP:10.0.0.0/8")]),
+        ("/api/no", [["X-A", "1"]], "10.1.2.3", ["file/near"], [("file/either", NOT), ("file/either#2", NOT)]),
+    ],
+)
+def test_routers_are_explained_alternative_by_alternative(
+    tmp_path: Path, path: str, headers: list[list[str]], client: str, names: list[str], missing: list[tuple[str, str]]
+) -> None:
+    question = asked(f"https://a.example{path}", headers=headers, client_ip=client)
+    told = ask_of(tmp_path, question, file_view(ROUTERS))
+    assert [told["frontend"]["name"], *(one["name"] for one in told["lost"])] == names
+    assert [(one["name"], one["matcher"]) for one in told["missing"]] == missing
 
 
 def test_a_question_that_cannot_be_asked(engine: EngineProcess, tmp_path: Path) -> None:
