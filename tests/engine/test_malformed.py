@@ -68,6 +68,9 @@ def test_malformed(shared_router: Router, file: Path) -> None:
         else:
             assert connection.closed()
             assert not record.requests
+    if server == "incomplete":
+        # What the server has got of it must not be taken for the next case's.
+        shared_router.origin.settle()
     assert shared_router.engine.process.running
 
 

@@ -26,6 +26,8 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from tests.support.wait import wait_for
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -295,6 +297,20 @@ class Origin:
         """Fail unless not one byte has come."""
         assert not self.record.raw, f"{self.name} received {bytes(self.record.raw[:500])!r}"
 
+    def settle(self) -> None:
+        """Wait until everything that was sent so far is recorded. Not for TLS."""
+        # Connections are accepted in order: those before this one have been.
+        with socket.create_connection((self.address, self.port)) as last:
+            wait_for(lambda: last.getsockname() in self._peers(), f"{self.name} has accepted what came")
+        wait_for(lambda: not any(map(_waits, list(self._server.open))), f"{self.name} has read what came")
+
+    def _peers(self) -> list[Any]:
+        peers = []
+        for connection in list(self._server.open):
+            with contextlib.suppress(OSError):
+                peers.append(connection.getpeername())
+        return peers
+
     def close(self) -> None:
         """Stop listening and drop every connection."""
         self._server.ending.set()
@@ -304,6 +320,18 @@ class Origin:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         self._thread.join()
+
+
+def _waits(connection: socket.socket) -> bool:
+    """Tell whether there is something to read: bytes, or their end."""
+    try:
+        connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # It was closed meanwhile.
+        return False
+    return True
 
 
 def pattern(size: int) -> bytes:

@@ -14,7 +14,6 @@ pub use proxy_protocol::header as proxy_protocol;
 pub use routes::routes;
 pub use snapshot::documents as snapshot;
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -57,7 +56,7 @@ fn accepted(request: &Request) {
 
 /// Checks that a request, as a server gets it, is one request, and the same.
 fn forwarded(request: &Request, trusted: bool) {
-    let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let peer = "127.0.0.1";
     let origin = Origin { peer, tls: false, trusted, identity: None, server_name: "node" };
     let rewritten = Rewritten { path: None, fields: BytesMut::new() };
     let route = route();

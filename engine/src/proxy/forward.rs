@@ -20,8 +20,8 @@ use crate::http::body::{Incoming, Outgoing};
 use crate::http::head::{Answer, Request};
 use crate::http::{Framing, Malformed, Version};
 use crate::io::Conn;
-use crate::middleware::Finish;
 use crate::middleware::compress::Encoder;
+use crate::middleware::{Finish, Page};
 use crate::pool::connect::connect;
 use crate::pool::multiplex::{Dial, Multiplexed, Outcome};
 use crate::service::connections::Counted;
@@ -50,6 +50,15 @@ pub(super) struct Answered {
     pub(super) kept: Option<u64>,
     /// What its body goes through.
     pub(super) encoder: Option<Box<Encoder>>,
+}
+
+impl Answered {
+    /// The answer as its chain leaves it.
+    fn finished(self, job: Job<'_>, server: &Server) -> Self {
+        let Job { request, route, finish, .. } = job;
+        let answer = stuck(finish.apply(self.answer), &route.service, server, request);
+        Self { answer, ..self }.compressed(finish.compress, request)
+    }
 }
 
 /// Which connection is wanted.
@@ -95,8 +104,18 @@ impl Client<'_> {
                     _ => self.attempt(job, &mut None, &mut is_read).await,
                 };
                 match answered {
-                    Ok(answered) if answered.answer.status == 101 => self.tunnel(request, answered).await,
-                    Ok(answered) => self.finished(job, answered).await,
+                    Ok(answered) if answered.answer.status == 101 => Box::pin(self.tunnel(request, answered)).await,
+                    Ok(answered) => match page(route, answered.answer.status) {
+                        None => {
+                            let server = &route.service.servers[answered.server];
+                            self.deliver(request, server, answered.finished(job, server), job.settings).await
+                        }
+                        Some(page) => {
+                            let (status, is_read) = (answered.answer.status, answered.exchange.is_read());
+                            drop(answered);
+                            Box::pin(self.page(page, status, None, job, is_read)).await
+                        }
+                    },
                     Err(failure) => self.paged(job, failure, is_read).await,
                 }
             }
@@ -121,24 +140,10 @@ impl Client<'_> {
         done
     }
 
-    /// Delivers the answer as its chain leaves it, or a page instead.
-    async fn finished(&mut self, job: Job<'_>, answered: Answered) -> Done {
-        let Job { request, route, finish, settings, .. } = job;
-        let status = answered.answer.status;
-        if let Some(page) = route.pages.iter().find(|page| page.is_for(status)) {
-            let is_read = answered.exchange.is_read();
-            return Box::pin(self.page(page, status, None, job, is_read)).await;
-        }
-        let server = &route.service.servers[answered.server];
-        let answer = stuck(finish.apply(answered.answer), &route.service, server, request);
-        let answered = Answered { answer, ..answered };
-        self.deliver(request, server, answered.compressed(finish.compress, request), settings).await
-    }
-
     /// Tells the client about a failure, by a page if there is one for it.
     async fn paged(&mut self, job: Job<'_>, failure: Failure, is_read: bool) -> Done {
         let status = failure.status();
-        match job.route.pages.iter().find(|page| page.is_for(status)) {
+        match page(job.route, status) {
             Some(page) => Box::pin(self.page(page, status, Some(failure), job, is_read)).await,
             None => self.failed(failure, job.request, is_read).await,
         }
@@ -200,7 +205,7 @@ impl Client<'_> {
             };
             let head = || {
                 let identity = self.session.identity();
-                let (peer, tls) = (self.session.peer.ip(), self.session.tls.is_some());
+                let (peer, tls) = (&*self.session.peer_text, self.session.tls.is_some());
                 let origin = Origin { peer, tls, trusted, identity, server_name: &settings.server_name };
                 relay::request(request, framing, rewritten, route, server, &origin)
             };
@@ -285,17 +290,25 @@ impl Client<'_> {
 
     /// Finds a connection to a server, or makes one, unless the client leaves meanwhile.
     pub(super) async fn link(&mut self, server: &Server, settings: &Settings, wanted: Wanted) -> Result<Link, Failure> {
-        let Wanted { fresh, surely, upgrade } = wanted;
-        let worker = Rc::clone(&self.session.worker);
-        let pools = &worker.pools;
-        let http1 = upgrade && !server.target.speaks_only_http2();
+        let http1 = wanted.upgrade && !server.target.speaks_only_http2();
         let may_be_http2 = server.target.may_speak_http2() && !http1;
+        let pools = &self.session.worker.pools;
         if may_be_http2 && let Some(connection) = pools.multiplexed.join(server) {
             return Ok(Link { kind: Kind::Http2(connection), reused: true });
         }
-        if !fresh && let Some(conn) = pools.take(server, surely) {
+        if !wanted.fresh
+            && let Some(conn) = pools.take(server, wanted.surely)
+        {
             return Ok(Link { kind: Kind::Http1(conn), reused: true });
         }
+        // In a box, since most exchanges do not need its room.
+        Box::pin(self.dial(server, settings, may_be_http2)).await
+    }
+
+    /// Makes a connection to a server, or waits for one of HTTP/2 that others make.
+    async fn dial(&mut self, server: &Server, settings: &Settings, may_be_http2: bool) -> Result<Link, Failure> {
+        let worker = Rc::clone(&self.session.worker);
+        let pools = &worker.pools;
         if !may_be_http2 {
             let conn = self.unless_gone(connect(&server.target, settings.dial_timeout, true)).await?;
             return Ok(Link { kind: Kind::Http1(conn), reused: false });
@@ -428,6 +441,11 @@ impl Client<'_> {
         };
         Done { failure: Some(failure), ..done }
     }
+}
+
+/// What a client gets instead of an answer with this status.
+fn page(route: &Route, status: u16) -> Option<&Page> {
+    route.pages.iter().find(|page| page.is_for(status))
 }
 
 /// Which server is tried after some could not be reached; `retry` says how often a request is tried in all.

@@ -1,6 +1,5 @@
 //! What a server is told about where a request came from: `X-Forwarded-*`, `X-Real-Ip`, the client's certificate.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use bytes::BytesMut;
@@ -14,8 +13,8 @@ use crate::tls::peer::Identity;
 /// Where a request came from.
 #[derive(Debug)]
 pub(crate) struct Origin<'a> {
-    /// The peer's address.
-    pub(crate) peer: IpAddr,
+    /// The peer's address in words.
+    pub(crate) peer: &'a str,
     /// Whether it came over TLS.
     pub(crate) tls: bool,
     /// Whether what it says about its own origin is believed.
@@ -48,7 +47,6 @@ pub(crate) fn is_rewritten(id: Name, origin: &Origin<'_>) -> bool {
 
 /// Appends what is said about the request's origin. Trusted values that are there were passed on and stay.
 pub(crate) fn write(out: &mut BytesMut, request: &Request, origin: &Origin<'_>) {
-    let peer = origin.peer.to_canonical();
     let told = |id: Name| {
         let value = request.fields.first(id).filter(|value| origin.trusted && !value.is_empty())?;
         (!request.names_fields || !request.fields.is_named_in_connection(canonical(id))).then_some(value)
@@ -61,10 +59,10 @@ pub(crate) fn write(out: &mut BytesMut, request: &Request, origin: &Origin<'_>) 
             out.extend_from_slice(b", ");
         }
     }
-    address_line(out, peer);
+    out.extend_from_slice(origin.peer.as_bytes());
+    out.extend_from_slice(b"\r\n");
     if told(Name::RealIp).is_none() {
-        out.extend_from_slice(b"X-Real-Ip: ");
-        address_line(out, peer);
+        write::field(out, b"X-Real-Ip", origin.peer.as_bytes());
     }
 
     let own_proto: &[u8] = match (request.is_websocket(), origin.tls) {
@@ -99,24 +97,6 @@ fn canonical(id: Name) -> &'static [u8] {
     }
 }
 
-fn address_line(out: &mut BytesMut, address: IpAddr) {
-    match address {
-        IpAddr::V4(address) => {
-            let [first, rest @ ..] = address.octets();
-            write::decimal(out, u64::from(first));
-            for part in rest {
-                out.extend_from_slice(b".");
-                write::decimal(out, u64::from(part));
-            }
-        }
-        IpAddr::V6(address) => {
-            // Writing to a growing buffer does not fail.
-            let _ = write!(out, "{address}");
-        }
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
 /// Whether a client's field could be taken for what [`write_identity`] says. Some servers hold `_` and `-` for the same.
 pub(crate) fn claims_identity(name: &[u8]) -> bool {
     let is = |known: &[u8]| {
@@ -149,7 +129,7 @@ mod tests {
     }
 
     fn told(fields: &str, tls: bool, trusted: bool) -> String {
-        let peer = "10.0.0.1".parse().unwrap();
+        let peer = "10.0.0.1";
         let origin = Origin { peer, tls, trusted, identity: None, server_name: "node" };
         let mut out = BytesMut::new();
         write(&mut out, &request(fields), &origin);

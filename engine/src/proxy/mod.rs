@@ -59,6 +59,8 @@ struct Session {
     slot: Slot,
     gate: Rc<Gate>,
     peer: SocketAddr,
+    /// The peer's address in words, as every server is told.
+    peer_text: Box<str>,
     tls: Option<Tls>,
     /// The counters of the entry point, for the requests that are not over.
     counted: RefCell<Option<Rc<Counted>>>,
@@ -117,7 +119,8 @@ pub(crate) async fn serve(
     let mut conn = Conn::new(stream);
     conn.buffer = early;
     let is_http2 = conn.stream.speaks_http2();
-    let session = Session { worker, slot, gate, peer, tls, counted: RefCell::default() };
+    let peer_text = peer.ip().to_canonical().to_string().into();
+    let session = Session { worker, slot, gate, peer, peer_text, tls, counted: RefCell::default() };
     if is_http2 {
         return Box::pin(http2::serve(session, conn)).await;
     }
