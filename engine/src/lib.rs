@@ -7,6 +7,7 @@ mod balance;
 mod cli;
 mod control;
 mod error;
+mod explain;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod http;

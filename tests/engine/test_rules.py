@@ -95,6 +95,14 @@ def query(*pairs: Json) -> Json:
     return {"type": "query", "pairs": list(pairs)}
 
 
+def client_ip(*ranges: str) -> Json:
+    return {"type": "client_ip", "ranges": list(ranges)}
+
+
+def unless(matcher: Json) -> Json:
+    return {"type": "not", "matcher": matcher}
+
+
 A_1 = {"key": "a", "exact": "1"}
 
 # Matcher(s), target, request's host, method, headers, whether it matches.
@@ -158,6 +166,15 @@ MATCHES: list[tuple[list[Json], str, str, str, list[str], bool]] = [
     ([query({"key": "a", "present": True})], "/?b", "a", "GET", [], False),
     ([query(A_1, {"key": "b", "exact": "2"})], "/?a=1", "a", "GET", [], False),
     ([query(A_1, {"key": "b", "exact": "2"})], "/?b=2&a=1", "a", "GET", [], True),
+    ([client_ip("127.0.0.0/8")], "/", "a", "GET", [], True),
+    ([client_ip("10.0.0.0/8", "::1")], "/", "a", "GET", [], False),
+    ([client_ip("10.0.0.0/8")], "/", "a", "GET", ["X-Forwarded-For: 10.0.0.1"], False),
+    ([unless(host("a"))], "/", "a", "GET", [], False),
+    ([unless(host("a"))], "/", "b", "GET", [], True),
+    ([host("a"), unless(prefix("/x"))], "/x/y", "a", "GET", [], False),
+    ([host("a"), unless(prefix("/x"))], "/y", "a", "GET", [], True),
+    ([unless(path("/x"))], "/x/", "a", "GET", [], True),
+    ([unless(client_ip("127.0.0.0/8"))], "/", "a", "GET", [], False),
     ([host("a"), path("/x"), method("GET")], "/x", "a", "GET", [], True),
     ([host("a"), path("/x"), method("GET")], "/x", "a", "DELETE", [], False),
 ]
@@ -253,12 +270,15 @@ REWRITES: list[tuple[list[Json], str, str | None, list[str], list[str]]] = [
     ([strip("/pre")], "/pre/x/%2Fz/?a=1", "/x/%2Fz/?a=1", ["/pre"], []),
     ([strip("/pre")], "/p%72e/x%2Fy", "/x%2Fy", ["/pre"], []),
     ([strip("/pre")], "/other", None, [], []),
+    ([strip("/pre") | {"optional": True}], "/other%2F", "/other%2F", [], []),
+    ([strip("/pre") | {"optional": True}, add("/add")], "/pre/x", "/add/x", ["/pre"], []),
     ([strip("/a/b", "/a")], "/a/b/c", "/c", ["/a/b"], []),
     ([strip("/a/b", "/a")], "/a/c", "/c", ["/a"], []),
     ([strip_regex("^/[a-z]+/v[0-9]+")], "/api/v12/x?y", "/x?y", ["/api/v12"], []),
     ([strip_regex("^/[a-z]+/v[0-9]+")], "/api/x", None, [], []),
     ([strip_regex("/v[0-9]+")], "/v1/v2/x", "/v2/x", ["/v1"], []),
     ([strip_regex("/v[0-9]+")], "/x/v1", None, [], []),
+    ([strip_regex("/v[0-9]+") | {"optional": True}], "/x/v1", "/x/v1", [], []),
     ([add("/add")], "/x?y", "/add/x?y", [], []),
     ([add("/add")], "/x%2Fy", "/add/x%2Fy", [], []),
     ([replace("/new")], "/x/y?z", "/new?z", [], ["/x/y"]),

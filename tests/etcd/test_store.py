@@ -15,7 +15,9 @@ from traefikee.cluster import etcd
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import LEADER, PHASE, STATE, Phase
 from traefikee.cluster.store import CompactedError, Compare, Delete, Put, Store, StoreRefusedError
-from traefikee.errors import UnreachableError
+from traefikee.errors import TraefikeeError, UnreachableError
+from traefikee.node import deployed_files
+from traefikee.providers.file.content import Content
 
 Body = Callable[[Store], Awaitable[None]]
 DEADLINE = 20.0
@@ -191,3 +193,26 @@ def test_nobody_there(folder: Path) -> None:
                 await store.get("/")
 
     asyncio.run(run())
+
+
+def test_deployed_files_are_stored_in_parts(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deployed_files, "PART_BYTES", 64)
+    content = Content(files=tuple(f"rules-{number}.toml" for number in range(100)))
+    other = Content(files=("other.toml",))
+
+    async def body(store: Store) -> None:
+        link, parts = deployed_files.pack(content)
+        assert link.parts == len(parts) > 1
+        held = await deployed_files.store_parts(store, link, parts)
+        assert await deployed_files.read_files(store, link) == content
+        assert await deployed_files.read_files(store, None) == Content()
+        assert await store.transact(held, [Put("a", b"")])
+        second, more = deployed_files.pack(other)
+        await deployed_files.store_parts(store, second, more)
+        await deployed_files.clean(store, [second, None])
+        assert await deployed_files.read_files(store, second) == other
+        assert await store.transact(held, [Put("a", b"")]) is None, "whoever lost them puts them again"
+        with pytest.raises(TraefikeeError, match="part 1 of the deployed files is gone"):
+            await deployed_files.read_files(store, link)
+
+    in_store(socket, body)

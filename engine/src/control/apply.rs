@@ -153,7 +153,8 @@ impl Applier {
         self.replace(snapshot).await
     }
 
-    fn in_force(&self) -> Option<&Snapshot> {
+    /// The snapshot in force.
+    pub(crate) fn in_force(&self) -> Option<&Snapshot> {
         self.sources.as_ref().map(|sources| &sources.snapshot)
     }
 

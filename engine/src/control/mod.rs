@@ -19,6 +19,7 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::explain;
 use crate::http::body::Incoming;
 use crate::http::chunked::Decoded;
 use crate::http::head::Request;
@@ -228,6 +229,7 @@ impl Control {
                 Ok(problems) => (200, json!({"problems": problems})),
                 Err(error) => problem(400, error),
             },
+            ("POST", "/explain") => self.explain(body).await,
             ("GET", "/status") => (200, self.status().await),
             ("GET", "/counters") => (200, self.counters().await),
             ("POST", "/reopen") => {
@@ -238,7 +240,7 @@ impl Control {
                 self.stop.notify_one();
                 (202, json!({}))
             }
-            (_, "/snapshot" | "/check" | "/status" | "/counters" | "/reopen" | "/stop") => {
+            (_, "/snapshot" | "/check" | "/explain" | "/status" | "/counters" | "/reopen" | "/stop") => {
                 problem(405, format!("{} does not take {}", path, request.method()))
             }
             _ => problem(404, format!("there is nothing at {path}")),
@@ -251,6 +253,35 @@ impl Control {
 
     async fn change(&self, document: &[u8]) -> Result<u64, Refused> {
         self.changeable().await?.change(document).await
+    }
+
+    /// What becomes of a request: with the tables in force, or with a snapshot of the question's own. That one is built on
+    /// a thread of its own and has nothing in common with what is in force.
+    async fn explain(&self, body: &[u8]) -> Answer {
+        let (question, snapshot) = match explain::read(body) {
+            Ok(read) => read,
+            Err(error) => return problem(400, error),
+        };
+        let explained = match snapshot {
+            Some(document) => {
+                match tokio::task::spawn_blocking(move || explain::with(&question, document.as_bytes())).await {
+                    Ok(explained) => explained,
+                    Err(error) => return problem(500, format!("the question cannot be answered: {error}")),
+                }
+            }
+            None => {
+                let applier = self.applier.lock().await;
+                let tables = self.shared.tables.load();
+                explain::in_force(&question, &tables, applier.in_force())
+            }
+        };
+        match explained {
+            Ok(explained) => (200, explained),
+            Err(explain::Unanswerable::Question(error)) => problem(400, error),
+            Err(explain::Unanswerable::Snapshot(problems)) => {
+                (422, json!({"error": "the snapshot has problems", "problems": problems}))
+            }
+        }
     }
 
     async fn changeable(&self) -> Result<tokio::sync::MutexGuard<'_, Applier>, Refused> {

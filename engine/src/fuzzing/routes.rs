@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
+use ipnet::IpNet;
 use regex::Regex;
 use serde_json::{Value, json};
 
@@ -20,12 +22,15 @@ use crate::snapshot::{Matcher, Route, Snapshot, TextPattern};
 /// Most routes of a snapshot.
 const MOST: usize = 200;
 
+/// Who sends the requests.
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3));
+
 /// Routes and requests, one a line: the router finds what asking one route after the other finds. So does one that was made
 /// of another.
 ///
 /// A route is `id priority matcher...`, and a matcher `name=value,value`: `host`, `host~` (expressions), `path`, `path/` (with
 /// a redirect), `path~`, `prefix`, `prefix~`, `method`, `header=Name:value`, `header~`, `query=key:value`, `query~`,
-/// `query?=key`. A line `=` begins another snapshot. A request is `? method host target Name:value...`.
+/// `query?=key`, `ip`, `!` and any of these. A line `=` begins another snapshot. A request is `? method host target Name:value...`.
 pub fn routes(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let lines = || text.lines().map(str::trim);
@@ -50,7 +55,8 @@ fn ask(built: &Built, linear: &Linear<'_>, request: &Request) {
     let Some(path) = decode(path) else { return };
     let host = lookup_name(request.host());
     let query = query.unwrap_or_default();
-    let subject = Subject { host: &host, method: request.method(), path: &path, query, fields: &request.fields };
+    let method = request.method();
+    let subject = Subject { host: &host, method, path: &path, query, fields: &request.fields, peer: PEER };
     let found = match built.entry_points[0].1.router.decide(&subject) {
         Decision::NotFound => None,
         Decision::RedirectSlash => Some(None),
@@ -114,6 +120,9 @@ fn frame() -> Frame {
 }
 
 fn matcher(word: &str) -> Option<Value> {
+    if let Some(inner) = word.strip_prefix('!').filter(|inner| !inner.starts_with('!')) {
+        return matcher(inner).map(|inner| json!({"type": "not", "matcher": inner}));
+    }
     let (name, values) = word.split_once('=')?;
     let texts: Vec<&str> = values.split(',').collect();
     let patterns = |kind: &str| texts.iter().map(|text| json!({kind: text})).collect::<Vec<_>>();
@@ -129,6 +138,7 @@ fn matcher(word: &str) -> Option<Value> {
         "prefix" => json!({"type": "path_prefix", "prefixes": patterns("exact")}),
         "prefix~" => json!({"type": "path_prefix", "prefixes": patterns("regexp")}),
         "method" => json!({"type": "method", "methods": texts}),
+        "ip" => json!({"type": "client_ip", "ranges": texts}),
         "header" => json!({"type": "headers", "pairs": pairs()}),
         "header~" => json!({"type": "headers_regexp", "pairs": pairs()}),
         "query" => json!({"type": "query", "pairs": queries("exact")}),
@@ -210,6 +220,11 @@ impl<'a> Linear<'a> {
                 pair.exact.as_ref().is_none_or(|text| *text == *found)
                     && pair.regexp.as_ref().is_none_or(|pattern| finds(pattern, &found))
             }),
+            Matcher::ClientIp { ranges } => ranges.iter().any(|range| {
+                range.parse().is_ok_and(|address: IpAddr| address == subject.peer)
+                    || range.parse().is_ok_and(|network: IpNet| network.contains(&subject.peer))
+            }),
+            Matcher::Not { matcher } => !self.is_match(matcher, subject),
         }
     }
 }
@@ -247,6 +262,9 @@ fn texts(matcher: &Matcher) -> Vec<&str> {
         }
         Matcher::HeadersRegexp { pairs } => pairs.iter().map(|(_, text)| text.as_str()).collect(),
         Matcher::Query { pairs } => pairs.iter().filter_map(|pair| pair.regexp.as_deref()).collect(),
-        Matcher::Host { .. } | Matcher::Method { .. } | Matcher::Headers { .. } => Vec::new(),
+        Matcher::Not { matcher } => texts(matcher),
+        Matcher::Host { .. } | Matcher::Method { .. } | Matcher::Headers { .. } | Matcher::ClientIp { .. } => {
+            Vec::new()
+        }
     }
 }

@@ -111,7 +111,8 @@ pub(super) fn base_route() -> Arc<Route> {
     let Ok(request) = Request::parse(Bytes::from_static(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")) else {
         panic!("this is a request");
     };
-    let subject = Subject { host: "a", method: "GET", path: "/", query: "", fields: &request.fields };
+    let peer = std::net::IpAddr::from([127, 0, 0, 1]);
+    let subject = Subject { host: "a", method: "GET", path: "/", query: "", fields: &request.fields, peer };
     BASE_BUILT.with(|base| match base.entry_points[0].1.router.decide(&subject) {
         Decision::Route(route) => Arc::clone(route),
         other => panic!("the base routes everything: {other:?}"),

@@ -110,6 +110,19 @@ impl Middleware {
         }
     }
 
+    /// Whether it goes by nothing but the request and its own text: it remembers nothing, asks nobody and knows no secret.
+    pub(crate) fn is_plain(&self) -> bool {
+        match self {
+            Self::WhiteList(_)
+            | Self::Redirect(_)
+            | Self::Headers(_)
+            | Self::SecurityHeaders(_)
+            | Self::ClientCert(_)
+            | Self::Compress => true,
+            Self::BasicAuth(_) | Self::DigestAuth(_) | Self::ForwardAuth(_) | Self::RateLimit(_) => false,
+        }
+    }
+
     /// The server that it asks, if it does.
     pub(crate) fn server(&self) -> Option<&Server> {
         match self {

@@ -374,7 +374,7 @@ fn passage<'a>(request: &'a Request, session: &'a Session, way: &'a Way) -> Pass
 }
 
 /// What the route's modifiers have done.
-fn moved(route: &Route, rewritten: &Rewritten) -> Moved {
+pub(crate) fn moved(route: &Route, rewritten: &Rewritten) -> Moved {
     // Whoever takes a part of the path away tells the server about it.
     if !rewritten.fields.is_empty() {
         return Moved::Replaced;

@@ -62,6 +62,7 @@ pub(crate) fn decide(
         path: &decoded,
         query: query.unwrap_or_default(),
         fields: &request.fields,
+        peer,
     };
     let route = match entry_point.router.decide(&subject) {
         Decision::NotFound => return Err(Failure::NoRoute),

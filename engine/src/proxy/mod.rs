@@ -2,9 +2,9 @@
 
 mod arrival;
 mod buffered;
-mod chain;
+pub(crate) mod chain;
 pub(crate) mod client;
-mod decide;
+pub(crate) mod decide;
 mod exchange;
 mod forward;
 pub(crate) mod forwarded;

@@ -110,6 +110,12 @@ impl Reply {
         out
     }
 
+    /// Where the client is sent, if it is.
+    pub(crate) fn location(&self) -> Option<&str> {
+        let fields = std::str::from_utf8(&self.fields).ok()?;
+        fields.lines().find_map(|line| line.strip_prefix("Location: "))
+    }
+
     /// The body.
     pub(crate) fn body(&self) -> Bytes {
         self.body.clone()

@@ -69,6 +69,11 @@ impl Group {
         }
     }
 
+    /// All routes, in order.
+    pub(super) fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+
     fn first(&self, indices: impl Iterator<Item = usize>, subject: &Subject<'_>) -> Option<(usize, bool)> {
         for index in indices {
             match matcher::all(&self.routes[index].conditions.matchers, subject) {

@@ -1,7 +1,9 @@
 //! The conditions of routes.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use regex::Regex;
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
@@ -21,6 +23,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) query: &'a str,
     /// The header fields.
     pub(crate) fields: &'a Fields,
+    /// Who sends it.
+    pub(crate) peer: IpAddr,
 }
 
 /// What a matcher says.
@@ -132,22 +136,42 @@ pub(crate) enum Matcher {
     Headers(Vec<(Box<str>, Box<str>)>),
     HeadersRegexp(Vec<(Box<str>, Regex)>),
     Query(Vec<(Box<str>, QueryTest)>),
+    ClientIp(Vec<IpNet>),
+    Not(Box<Matcher>),
 }
 
 /// Whether all matchers match. A redirect counts only if everything else matches.
 pub(crate) fn all(matchers: &[Matcher], subject: &Subject<'_>) -> Outcome {
+    verdict(matchers, subject).unwrap_or(Outcome::No)
+}
+
+/// As [`all`], or the index of the first matcher that does not match.
+pub(crate) fn verdict(matchers: &[Matcher], subject: &Subject<'_>) -> Result<Outcome, usize> {
     let mut outcome = Outcome::Yes;
-    for matcher in matchers {
+    for (index, matcher) in matchers.iter().enumerate() {
         match matcher.test(subject) {
-            Outcome::No => return Outcome::No,
+            Outcome::No => return Err(index),
             Outcome::RedirectSlash => outcome = Outcome::RedirectSlash,
             Outcome::Yes => {}
         }
     }
-    outcome
+    Ok(outcome)
+}
+
+/// Whether none of the matchers rules the request's host out.
+pub(crate) fn admits_host(matchers: &[Matcher], subject: &Subject<'_>) -> bool {
+    matchers.iter().filter(|matcher| matcher.is_about_hosts()).all(|matcher| matcher.test(subject) == Outcome::Yes)
 }
 
 impl Matcher {
+    fn is_about_hosts(&self) -> bool {
+        match self {
+            Self::Host(_) | Self::HostRegexp(_) => true,
+            Self::Not(matcher) => matcher.is_about_hosts(),
+            _ => false,
+        }
+    }
+
     fn test(&self, subject: &Subject<'_>) -> Outcome {
         let matches = match self {
             Self::Host(hosts) => !subject.host.is_empty() && hosts.iter().any(|host| **host == *subject.host),
@@ -172,6 +196,12 @@ impl Matcher {
                 (Some(value), QueryTest::Exact(text)) => *value == **text,
                 (Some(value), QueryTest::Regexp(pattern)) => pattern.is_match(&value),
             }),
+            Self::ClientIp(ranges) => {
+                let address = subject.peer.to_canonical();
+                ranges.iter().any(|range| range.contains(&address))
+            }
+            // A path that only its trailing slash keeps from matching is another path.
+            Self::Not(matcher) => matcher.test(subject) != Outcome::Yes,
         };
         if matches { Outcome::Yes } else { Outcome::No }
     }

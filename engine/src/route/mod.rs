@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use group::{Found, Group};
 use hosts::Hosts;
-use matcher::{HostRegexp, Matcher, Subject};
+use matcher::{HostRegexp, Matcher, Outcome, Subject};
 
 use crate::snapshot::table::Route;
 
@@ -29,11 +29,22 @@ pub(crate) enum Decision<'a> {
     NotFound,
 }
 
+/// What every route says to a request whose host it does not rule out. Both in the order in which routes are tried.
+#[derive(Debug, Default)]
+pub(crate) struct Opinions<'a> {
+    /// Those that match, and whether only with the path's trailing slash toggled. The first one takes the request.
+    pub(crate) matching: Vec<(&'a Arc<Route>, bool)>,
+    /// Those that do not, and which of their matchers is the first to say so, as the snapshot counts them.
+    pub(crate) missing: Vec<(&'a Arc<Route>, usize)>,
+}
+
 /// When a route matches, in the form in which it is looked up.
 #[derive(Debug)]
 pub(crate) struct Conditions {
     /// Where the route is found.
     places: Vec<Place>,
+    /// Which of the snapshot's matchers the places stand for, if they do for a whole one.
+    placed: Option<u32>,
     /// What is left to be tested there.
     matchers: Vec<Matcher>,
 }
@@ -68,7 +79,12 @@ impl Conditions {
         }
         let mut seen = std::collections::HashSet::new();
         places.retain(|place| seen.insert(place.clone()));
-        Self { places, matchers }
+        Self { places, placed: exact.and_then(|position| u32::try_from(position).ok()), matchers }
+    }
+
+    /// Where the matcher that is here at `index` is in the snapshot.
+    fn in_snapshot(&self, index: usize) -> usize {
+        index + usize::from(self.placed.is_some_and(|placed| index >= placed as usize))
     }
 }
 
@@ -130,6 +146,32 @@ impl Router {
             }
         }
         changed
+    }
+
+    /// What the routes say that the request's host does not rule out; the first that matches is the one that
+    /// [`Router::decide`] finds. Looks at all of them: not for requests that are served.
+    pub(crate) fn opinions(&self, subject: &Subject<'_>) -> Opinions<'_> {
+        let mut groups = vec![&*self.any_host];
+        if !subject.host.is_empty() {
+            groups.extend(self.by_host.get(subject.host));
+            groups.extend(self.by_suffix.suffixes(subject.host).filter_map(|suffix| self.by_suffix.get(suffix)));
+        }
+        let mut routes: Vec<_> = groups.into_iter().flat_map(Group::routes).collect();
+        routes.sort_by(|a, b| order(a, b));
+        // One with several places can be in two of the groups.
+        routes.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        let mut opinions = Opinions::default();
+        for route in routes {
+            let Conditions { matchers, .. } = &*route.conditions;
+            match matcher::verdict(matchers, subject) {
+                Ok(outcome) => opinions.matching.push((route, outcome == Outcome::RedirectSlash)),
+                Err(index) if matcher::admits_host(matchers, subject) => {
+                    opinions.missing.push((route, route.conditions.in_snapshot(index)));
+                }
+                Err(_) => {}
+            }
+        }
+        opinions
     }
 
     /// The first route that matches.

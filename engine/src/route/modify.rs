@@ -11,10 +11,20 @@ use crate::http::write;
 /// A change of the path.
 #[derive(Debug)]
 pub(crate) enum Modifier {
-    StripPrefixRegex(Vec<Regex>),
-    StripPrefix(Vec<Box<str>>),
+    StripPrefixRegex {
+        patterns: Vec<Regex>,
+        /// Where none applies the path stays as it is.
+        optional: bool,
+    },
+    StripPrefix {
+        prefixes: Vec<Box<str>>,
+        optional: bool,
+    },
     AddPrefix(String),
-    ReplacePathRegex { pattern: Regex, replacement: String },
+    ReplacePathRegex {
+        pattern: Regex,
+        replacement: String,
+    },
     ReplacePath(String),
 }
 
@@ -29,14 +39,21 @@ pub(crate) fn apply(modifiers: &[Modifier], raw: &str, fields: &mut BytesMut) ->
         // Only valid escapes come here and only valid ones are made.
         let decoded = decode(&raw).unwrap_or_default().into_owned();
         raw = match modifier {
-            Modifier::StripPrefixRegex(patterns) => {
+            Modifier::StripPrefixRegex { patterns, optional } => {
                 let found =
                     patterns.iter().find_map(|pattern| pattern.find(&decoded).filter(|found| found.start() == 0));
-                strip(&raw, &decoded, found.ok_or(NothingToStrip)?.as_str(), fields)
+                match found {
+                    Some(found) => strip(&raw, &decoded, found.as_str(), fields),
+                    None if *optional => raw,
+                    None => return Err(NothingToStrip),
+                }
             }
-            Modifier::StripPrefix(prefixes) => {
-                let found = prefixes.iter().find(|prefix| decoded.starts_with(&***prefix));
-                strip(&raw, &decoded, found.ok_or(NothingToStrip)?, fields)
+            Modifier::StripPrefix { prefixes, optional } => {
+                match prefixes.iter().find(|prefix| decoded.starts_with(&***prefix)) {
+                    Some(found) => strip(&raw, &decoded, found, fields),
+                    None if *optional => raw,
+                    None => return Err(NothingToStrip),
+                }
             }
             Modifier::AddPrefix(prefix) => rooted(&format!("{prefix}{raw}")),
             Modifier::ReplacePathRegex { pattern, replacement } if pattern.is_match(&decoded) => {
@@ -94,7 +111,8 @@ mod tests {
     }
 
     fn strip_prefix(prefixes: &[&str]) -> Modifier {
-        Modifier::StripPrefix(prefixes.iter().map(|prefix| Box::from(prefix.trim_end_matches('/'))).collect())
+        let prefixes = prefixes.iter().map(|prefix| Box::from(prefix.trim_end_matches('/'))).collect();
+        Modifier::StripPrefix { prefixes, optional: false }
     }
 
     #[test]
@@ -114,13 +132,18 @@ mod tests {
             assert_eq!((path.as_str(), fields.as_str()), (expected, &*format!("X-Forwarded-Prefix: {told}\r\n")));
         }
         assert_eq!(run(&[strip_prefix(&["/pre"])], "//pre/x"), None);
+        let optional = [Modifier::StripPrefix { prefixes: vec!["/pre".into()], optional: true }];
+        assert_eq!(run(&optional, "/pre/x").unwrap().0, "/x");
+        assert_eq!(run(&optional, "/x%2F").unwrap(), ("/x%2F".into(), String::new()));
     }
 
     #[test]
     fn strip_patterns() {
-        let modifier = [Modifier::StripPrefixRegex(vec![Regex::new("/v[0-9]+").unwrap()])];
-        assert_eq!(run(&modifier, "/v12/x").unwrap(), ("/x".into(), "X-Forwarded-Prefix: /v12\r\n".into()));
-        assert_eq!(run(&modifier, "/x/v12"), None);
+        let modifier =
+            |optional| [Modifier::StripPrefixRegex { patterns: vec![Regex::new("/v[0-9]+").unwrap()], optional }];
+        assert_eq!(run(&modifier(false), "/v12/x").unwrap(), ("/x".into(), "X-Forwarded-Prefix: /v12\r\n".into()));
+        assert_eq!(run(&modifier(false), "/x/v12"), None);
+        assert_eq!(run(&modifier(true), "/x/v12").unwrap(), ("/x/v12".into(), String::new()));
     }
 
     #[test]
@@ -143,7 +166,8 @@ mod tests {
     fn told_paths_cannot_inject_fields() {
         let (_, fields) = run(&[Modifier::ReplacePath("/".into())], "/a%0d%0aX-Evil:%201").unwrap();
         assert_eq!(fields, "X-Replaced-Path: /a%0d%0aX-Evil:%201\r\n");
-        let modifier = [Modifier::StripPrefixRegex(vec![Regex::new("(?s)^/.*").unwrap()])];
+        let patterns = vec![Regex::new("(?s)^/.*").unwrap()];
+        let modifier = [Modifier::StripPrefixRegex { patterns, optional: false }];
         let (_, fields) = run(&modifier, "/a%0d%0aX-Evil:%201").unwrap();
         assert_eq!(fields, "X-Forwarded-Prefix: /a%0D%0AX-Evil:%201\r\n");
     }

@@ -41,8 +41,9 @@ fn ask(matchers: Vec<Matcher>, method: &str, host: &str, target: &str, fields: &
     let (path, query) = request.path_and_query();
     let path = path::decode(path).unwrap();
     let host = crate::http::target::lookup_name(request.host());
-    let subject =
-        Subject { host: &host, method, path: &path, query: query.unwrap_or_default(), fields: &request.fields };
+    let peer = "10.1.2.3".parse().unwrap();
+    let query = query.unwrap_or_default();
+    let subject = Subject { host: &host, method, path: &path, query, fields: &request.fields, peer };
     match router(&[route("r", 0, matchers)]).decide(&subject) {
         Decision::Route(_) => "yes",
         Decision::RedirectSlash => "slash",
@@ -93,6 +94,26 @@ fn paths() {
     };
     assert_eq!(ask(pattern(), "GET", "h", "/x/%ff", ""), "yes");
     assert_eq!(ask(pattern(), "GET", "h", "/x/1/", ""), "slash");
+}
+
+#[test]
+fn addresses_and_negation() {
+    let from = |ranges: &[&str]| Matcher::ClientIp(ranges.iter().map(|range| range.parse().unwrap()).collect());
+    assert_eq!(ask(vec![from(&["192.0.2.0/24", "10.0.0.0/8"])], "GET", "h", "/", ""), "yes");
+    assert_eq!(ask(vec![from(&["10.1.2.4/32", "::/0"])], "GET", "h", "/", ""), "no");
+    let not = |matcher| vec![Matcher::Not(Box::new(matcher))];
+    assert_eq!(ask(not(from(&["10.0.0.0/8"])), "GET", "h", "/", ""), "no");
+    assert_eq!(ask(not(Matcher::Host(boxed(&["a", "b"]))), "GET", "b", "/", ""), "no");
+    assert_eq!(ask(not(Matcher::Host(boxed(&["a", "b"]))), "GET", "c", "/", ""), "yes");
+    assert_eq!(ask(not(Matcher::Host(boxed(&["a"]))), "GET", "", "/", ""), "yes");
+    let path = || Matcher::Path { paths: vec![Pattern::Exact("/x".into())], redirect_slash: true };
+    assert_eq!(ask(not(path()), "GET", "h", "/x", ""), "no");
+    assert_eq!(ask(not(path()), "GET", "h", "/x/", ""), "yes");
+    let both = vec![
+        Matcher::Host(boxed(&["a"])),
+        Matcher::Not(Box::new(Matcher::PathPrefix(vec![Pattern::Exact("/x".into())]))),
+    ];
+    assert_eq!(ask(both, "GET", "a", "/x", ""), "no");
 }
 
 #[test]
@@ -203,7 +224,8 @@ fn answers(decide: impl Fn(&Subject<'_>) -> String) -> Vec<String> {
     subjects
         .map(|(host, path)| {
             let host = host.to_lowercase();
-            decide(&Subject { host: &host, method: "GET", path, query: "", fields: &request.fields })
+            let peer = "10.1.2.3".parse().unwrap();
+            decide(&Subject { host: &host, method: "GET", path, query: "", fields: &request.fields, peer })
         })
         .collect()
 }
@@ -235,7 +257,50 @@ fn naive(rules: &[(i64, Vec<Rule>)], first: usize) -> Vec<String> {
     })
 }
 
+/// The opinions of routes as text, by asking one after the other.
+fn naive_opinions(all: &[(Arc<Route>, Vec<Matcher>)]) -> Vec<String> {
+    let mut sorted: Vec<_> = all.iter().collect();
+    sorted.sort_by(|a, b| order(&a.0, &b.0));
+    answers(|subject| {
+        let verdicts =
+            sorted.iter().map(|(route, matchers)| (&route.id, matchers, matcher::verdict(matchers, subject)));
+        let (mut matching, mut missing) = (Vec::new(), Vec::new());
+        for (id, matchers, verdict) in verdicts {
+            match verdict {
+                Ok(outcome) => matching.push(format!("{id} {outcome:?}")),
+                Err(index) if matcher::admits_host(matchers, subject) => missing.push(format!("{id} {index}")),
+                Err(_) => {}
+            }
+        }
+        format!("{matching:?} {missing:?}")
+    })
+}
+
 proptest! {
+    #[test]
+    fn opinions_are_those_of_all_routes(rules in routes()) {
+        let all: Vec<_> = (0..).zip(&rules).map(|(index, (priority, rules)): (usize, _)| {
+            let matchers: Vec<_> = rules.iter().map(Rule::build).collect();
+            (route(&index.to_string(), *priority, matchers.clone()), matchers)
+        }).collect();
+        let router = router(&all.iter().map(|(route, _)| Arc::clone(route)).collect::<Vec<_>>());
+        let opined = answers(|subject| {
+            let opinions = router.opinions(subject);
+            let outcome = |is_redirect| if is_redirect { Outcome::RedirectSlash } else { Outcome::Yes };
+            let matching: Vec<_> =
+                opinions.matching.iter().map(|(route, is)| format!("{} {:?}", route.id, outcome(*is))).collect();
+            let missing: Vec<_> = opinions.missing.iter().map(|(route, index)| format!("{} {index}", route.id)).collect();
+            format!("{matching:?} {missing:?}")
+        });
+        prop_assert_eq!(opined, naive_opinions(&all));
+        let first = answers(|subject| match router.opinions(subject).matching.first() {
+            None => "none".to_owned(),
+            Some((_, true)) => "slash".to_owned(),
+            Some((route, false)) => route.id.clone(),
+        });
+        prop_assert_eq!(first, said(&router));
+    }
+
     #[test]
     fn the_first_that_matches_wins(rules in routes()) {
         let all: Vec<_> = (0..).zip(&rules).map(|(index, (priority, rules)): (usize, _)| {

@@ -19,6 +19,13 @@ pub(crate) struct Object<T> {
     value: T,
 }
 
+impl<T> Object<T> {
+    /// What it was read from. May hold secrets.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
 impl<T: std::fmt::Debug> std::fmt::Debug for Object<T> {
     /// Without the text: what is secret in it must not reach a log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -95,7 +102,7 @@ struct Changed<'a> {
 }
 
 /// `RawValue` takes a null for a value; here it means that there is none.
-fn present_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+pub(crate) fn present_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     let text = <&'de RawValue>::deserialize(deserializer)?;
     Ok((text.get() != "null").then_some(text))
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub(crate) use document::Object;
+pub(crate) use document::{Object, present_text};
 
 use crate::service::source::Source;
 
@@ -227,6 +227,8 @@ pub(crate) enum Matcher {
     Headers { pairs: Vec<(String, String)> },
     HeadersRegexp { pairs: Vec<(String, String)> },
     Query { pairs: Vec<QueryPair> },
+    ClientIp { ranges: Vec<String> },
+    Not { matcher: Box<Matcher> },
 }
 
 /// A text to compare with, or a regular expression to search for.
@@ -251,11 +253,26 @@ pub(crate) struct QueryPair {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Modifier {
-    StripPrefixRegex { patterns: Vec<String> },
-    StripPrefix { prefixes: Vec<String> },
-    AddPrefix { prefix: String },
-    ReplacePathRegex { pattern: String, replacement: String },
-    ReplacePath { path: String },
+    StripPrefixRegex {
+        patterns: Vec<String>,
+        #[serde(default)]
+        optional: bool,
+    },
+    StripPrefix {
+        prefixes: Vec<String>,
+        #[serde(default)]
+        optional: bool,
+    },
+    AddPrefix {
+        prefix: String,
+    },
+    ReplacePathRegex {
+        pattern: String,
+        replacement: String,
+    },
+    ReplacePath {
+        path: String,
+    },
 }
 
 /// Servers that answer alike.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,11 @@ from starlette.routing import Route
 
 from traefikee import __version__
 from traefikee.api.answers import lines, on_error, on_missing, read_body
+from traefikee.api.explaining import ExplainRequest, choose_entry_point, explained, question
 from traefikee.api.health import node_health
+from traefikee.api.shown_configuration import PARTS, configuration_document
+from traefikee.api.shown_routes import routes_document
+from traefikee.api.view import read_view
 from traefikee.cluster import tokens
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.mirror import Mirror
@@ -22,28 +27,32 @@ from traefikee.cluster.state import ClusterInfo, ClusterState, Node
 from traefikee.cluster.store import Store
 from traefikee.cluster.tokens import Token
 from traefikee.config.static import StaticConfiguration
-from traefikee.errors import TraefikeeError, UnreachableError
+from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
 from traefikee.node.deployment import deploy, plan
 from traefikee.node.engine import Engine
+from traefikee.node.publishing import SnapshotStore
 from traefikee.node.statedir import Identity
+from traefikee.providers.file.content import Content
 
 
 class DeployRequest(BaseModel):
-    """``POST /v1/deploy``: a static configuration, and who deploys it with which command line."""
+    """``POST /v1/deploy``: a static configuration, what its files say, and who deploys it with which command line."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     configuration: StaticConfiguration
     by: str
     command: str
+    files: Content | None = None
 
 
 class PlanRequest(BaseModel):
-    """``POST /v1/plan``: a static configuration."""
+    """``POST /v1/plan``: a static configuration, and what its files say."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     configuration: StaticConfiguration
+    files: Content | None = None
 
 
 class ControlAPI:
@@ -57,6 +66,7 @@ class ControlAPI:
         engine: Engine,
         admission: Admission,
         has_quorum: Callable[[], bool],
+        snapshots: SnapshotStore,
     ) -> None:
         self._identity = identity
         self._mirror = mirror
@@ -64,6 +74,9 @@ class ControlAPI:
         self._engine = engine
         self._admission = admission
         self._has_quorum = has_quorum
+        self._snapshots = snapshots
+        self._explaining = asyncio.Lock()
+        """Held while the engine builds a snapshot to answer from: one at a time is enough of its memory."""
         self._came_up = False
 
     def app(self) -> Starlette:
@@ -75,6 +88,9 @@ class ControlAPI:
                 Route("/v1/tokens", self.tokens),
                 Route("/v1/deploy", self.deploy, methods=["POST"]),
                 Route("/v1/plan", self.plan, methods=["POST"]),
+                Route("/v1/config", self.config),
+                Route("/v1/routes", self.routes),
+                Route("/v1/explain", self.explain, methods=["POST"]),
                 Route("/v1/health", self.health),
                 Route("/v1/version", self.version),
             ],
@@ -124,7 +140,14 @@ class ControlAPI:
         self._state()
         body: DeployRequest = await read_body(request, DeployRequest)
         steps = deploy(
-            self._store, self._mirror, self._engine, self._admission, body.configuration, body.by, body.command
+            self._store,
+            self._mirror,
+            self._engine,
+            self._admission,
+            body.configuration,
+            body.by,
+            body.command,
+            body.files,
         )
         return lines(steps)
 
@@ -132,7 +155,32 @@ class ControlAPI:
         """``POST /v1/plan``: what deploying a static configuration would change; changes nothing."""
         self._state()
         body: PlanRequest = await read_body(request, PlanRequest)
-        return JSONResponse(await plan(self._mirror, self._engine, self._admission, body.configuration))
+        return JSONResponse(await plan(self._mirror, self._engine, self._admission, body.configuration, body.files))
+
+    async def config(self, request: Request) -> Response:
+        """``GET /v1/config[?part=static|dynamic|merged]``: the configuration, secrets masked."""
+        self._state()
+        part = request.query_params.get("part", "")
+        if part and part not in PARTS:
+            raise RefusedError(f'"{part}" is none of {", ".join(PARTS)}', kind="invalid")
+        view = await read_view(self._mirror, self._snapshots)
+        return JSONResponse(await asyncio.to_thread(configuration_document, view, part))
+
+    async def routes(self, _request: Request) -> Response:
+        """``GET /v1/routes``: every frontend and what became of it."""
+        self._state()
+        view = await read_view(self._mirror, self._snapshots)
+        return JSONResponse(await asyncio.to_thread(routes_document, view))
+
+    async def explain(self, request: Request) -> Response:
+        """``POST /v1/explain``: where a request would go, and why, by what is published."""
+        self._state()
+        body: ExplainRequest = await read_body(request, ExplainRequest)
+        view = await read_view(self._mirror, self._snapshots)
+        asked = await asyncio.to_thread(question, view, body, choose_entry_point(view, body))
+        async with self._explaining:
+            answer = await self._engine.explain(asked)
+        return JSONResponse(explained(view, body, answer))
 
     async def health(self, _request: Request) -> Response:
         """``GET /v1/health``: whether this node's ping entry point, or else its engine, answers."""

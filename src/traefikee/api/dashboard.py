@@ -25,6 +25,8 @@ from traefikee.api.answers import on_error
 from traefikee.api.control import node_json
 from traefikee.cluster.mirror import Mirror
 from traefikee.config.dynamic_api import to_api
+from traefikee.config.places import place_of
+from traefikee.config.runtime import ObjectError
 from traefikee.errors import TraefikeeError
 from traefikee.node.publishing import Runtime, SnapshotStore
 from traefikee.node.statedir import Identity
@@ -117,11 +119,15 @@ class Dashboard:
         """``/api/errors``: providers that fail, objects that were left out, snapshots that were refused."""
         seen = self._mirror.state
         pointer = seen.pointer
+
+        def key(error: ObjectError) -> str:
+            return place_of(error, seen.providers[error.provider].source if error.provider in seen.providers else "")
+
         return JSONResponse(
             {
                 "providers": {name: one.model_dump() for name, one in seen.providers.items()},
                 "objects": [
-                    one.model_dump(mode="json") | {"sentence": one.sentence()}
+                    one.model_dump(mode="json") | {"sentence": one.sentence(), "key": key(one)}
                     for one in (pointer.errors if pointer else ())
                 ],
                 "deployment": pointer.failure if pointer else "",

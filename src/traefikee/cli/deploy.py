@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import re
 import shlex
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +21,9 @@ from traefikee.config.names import OPTIONS, Option, find_option
 from traefikee.config.refusals import REFUSALS
 from traefikee.config.static import StaticConfiguration
 from traefikee.errors import UsageError
+
+if TYPE_CHECKING:
+    from traefikee.providers.file.content import Content
 
 MASK = "***"
 _USERS = re.compile(r"(auth[._](?:basic|digest)[._]users):\S+", re.IGNORECASE)
@@ -132,6 +136,16 @@ def build(values: Sequence[tuple[str, str | None]], config_file: str = "") -> St
 
     :raises ConfigurationError: with every problem of both.
     """
+    return load(values, config_file)[0]
+
+
+def load(values: Sequence[tuple[str, str | None]], config_file: str = "") -> tuple[StaticConfiguration, Content | None]:
+    """Return as :func:`build` does, with what the files of the file provider say, if that is on.
+
+    The paths of those files are absolute then.
+
+    :raises ConfigurationError: as :func:`build`, and with all that keeps those files from being read.
+    """
     # Imported here: it brings a certificate library of 10 MB, which the nodes that run with this command do not need.
     from traefikee.config.options import build_static
 
@@ -140,7 +154,12 @@ def build(values: Sequence[tuple[str, str | None]], config_file: str = "") -> St
         from traefikee.cli.configuration_file import load_settings
 
         settings = load_settings(config_file)
-    return build_static(values, lambda path: Path(path).read_bytes(), settings)
+    configuration = build_static(values, lambda path: Path(path).read_bytes(), settings)
+    if configuration.file is None:
+        return configuration, None
+    from traefikee.cli.dynamic_files import read_files
+
+    return read_files(configuration, settings)
 
 
 def command_line(values: Sequence[tuple[str, str | None]], config_file: str = "") -> str:
@@ -175,11 +194,18 @@ def run_deploy(
         )
     if output != "table" and not dry_run:
         raise UsageError(f"-o {output} is the form of what --dry-run tells", "leave it out, or add --dry-run")
-    configuration = build(values, config_file)
+    configuration, files = load(values, config_file)
+    body: dict[str, Any] = {"configuration": configuration.model_dump(mode="json")}
+    if files is not None:
+        body["files"] = json.loads(files.to_json())
     if dry_run:
-        return _tell_plan(connect().post("/v1/plan", {"configuration": configuration.model_dump(mode="json")}), output)
-    body = {
-        "configuration": configuration.model_dump(mode="json"),
+        if files is not None:
+            from traefikee.cli.dynamic_files import problems_of
+
+            for problem in problems_of(configuration, files):
+                click.echo(f"{problem.severity}: {problem.sentence()}", err=True)
+        return _tell_plan(connect().post("/v1/plan", body), output)
+    body |= {
         "by": f"{getpass.getuser()}@{socket.gethostname()}",
         "command": command_line(values, config_file),
     }
@@ -191,7 +217,10 @@ def run_deploy(
             mark = f"{step['severity']}: "
         elif step["event"] == "node":
             mark = "  " + mark
-        click.echo(f"{mark}{step['message']}", err=bad)
+        # A sentence about a file begins with the line.
+        told = not step.get("key") or step["message"].startswith(step["key"])
+        key = "" if told else f" [{step['key']}]"
+        click.echo(f"{mark}{step['message']}{key}", err=bad)
         if step["event"] == "done":
             outcome = step["ok"]
     if outcome is None:

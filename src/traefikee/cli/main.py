@@ -23,8 +23,9 @@ from traefikee.cli.common import (
     socket_option,
     switch,
 )
-from traefikee.cli.config import config
+from traefikee.cli.config import config_group
 from traefikee.cli.deploy import DeployCommand, run_deploy, static_options
+from traefikee.cli.show import Target, explain_command, routes_command
 from traefikee.cli.tables import print_data, print_local_nodes
 from traefikee.errors import UsageError
 
@@ -284,7 +285,10 @@ def healthcheck_node(ctx: click.Context, traefikeesocket: str) -> None:
     ctx.exit(0 if healthy else 1)
 
 
-traefikee.add_command(config)
+_NODE = Target(socket_option, lambda options: clients.local(options["traefikeesocket"]))
+traefikee.add_command(config_group(_NODE))
+traefikee.add_command(routes_command(_NODE))
+traefikee.add_command(explain_command(_NODE))
 
 
 # --- from options to what a node is started with ---

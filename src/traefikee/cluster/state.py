@@ -16,6 +16,7 @@ A decision loop reads one :class:`ClusterState`; it never goes back to the store
     /traefikee/state/providers             {name: ProviderStatus}
     /traefikee/state/snapshot              Pointer to the published snapshot
     /traefikee/blob/<digest>/<part>        the changes that it consists of, not watched
+    /traefikee/files/<digest>/<part>       what files said when they were deployed, not watched
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from traefikee.config.static import StaticConfiguration
 
 STATE = "/traefikee/state/"
 BLOBS = "/traefikee/blob/"
+FILES = "/traefikee/files/"
 
 INFO = STATE + "cluster/info"
 PHASE = STATE + "cluster/phase"
@@ -125,30 +127,14 @@ class Report(_Stored):
     refusal: str = ""
     """Why its engine refused ``refused_revision``."""
     counters: Counters = Counters()
-
-
-class Deployment(_Stored):
-    """One deployed static configuration, with who, when and how."""
-
-    number: int
-    at: str
-    by: str
-    command: str
-    configuration: StaticConfiguration
-
-
-class ProviderStatus(_Stored):
-    """How a provider fares: ``ok``, ``starting`` or ``error``."""
-
-    state: str
-    since: str
-    message: str = ""
-    frontends: int = 0
-    backends: int = 0
+    down: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """URLs of the servers that its health checks have found to be down, by service, as long as there are any."""
+    down_unlisted: int = 0
+    """Services with such servers that are too many for the list."""
 
 
 class Link(_Stored):
-    """One change of a configuration, or a whole, where it lies in the store.
+    """One change of a configuration, or a whole, where it lies in the store; or what files said.
 
     :ivar name: the name of the state that it makes (see :mod:`traefikee.compile.changes`).
     :ivar blob: what names its parts.
@@ -159,6 +145,31 @@ class Link(_Stored):
     blob: str
     parts: int
     size: int
+
+
+class Deployment(_Stored):
+    """One deployed static configuration, with who, when and how."""
+
+    number: int
+    at: str
+    by: str
+    command: str
+    configuration: StaticConfiguration
+    files: Link | None = None
+    """What the file provider's files said where it was deployed."""
+
+
+class ProviderStatus(_Stored):
+    """How a provider fares: ``ok``, ``starting`` or ``error``."""
+
+    state: str
+    since: str
+    message: str = ""
+    frontends: int = 0
+    backends: int = 0
+    routers: int = 0
+    source: str = ""
+    """Where it reads: the prefix of its keys, or a file."""
 
 
 class Pointer(_Stored):

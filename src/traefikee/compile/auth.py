@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,15 +13,7 @@ from traefikee.config.certificate_checks import check_certificates, check_pair
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.middlewares import Auth, BasicAuth, DigestAuth, ForwardAuth, ForwardAuthTLS
 from traefikee.config.runtime import spelt
-from traefikee.config.users import lines_of
-
-_BASIC_HASH = re.compile(
-    r"\{SHA\}[A-Za-z0-9+/]{27}="
-    r"|\$(?:apr1|1)\$[^$]*\$[./0-9A-Za-z]{22}"
-    r"|\$2[abxy]\$[0-9]{2}\$[./0-9A-Za-z]{53}"
-)
-_DIGEST_HASH = re.compile(r"[0-9a-fA-F]{32}")
-_REALM = "traefik"
+from traefikee.config.users import lines_of, read_basic_user, read_digest_user
 
 _Method = TypeVar("_Method", BasicAuth, DigestAuth)
 
@@ -50,12 +41,12 @@ def compile_auth(auth: Auth, problems: Problems) -> Compiled:
     for name in given[1:]:
         problems.warning(f"auth.{name}", f"it has no effect beside {spelt(problems.provider, f'auth.{given[0]}')}")
     if auth.basic is not None:
-        users, basic = _users(auth.basic, "basic", _basic_user, problems)
+        users, basic = _users(auth.basic, "basic", read_basic_user, problems)
         effective = auth.model_copy(update={"basic": basic, "digest": None, "forward": None})
         remove = auth.basic.remove_header
         return Compiled(middle.BasicAuth(users=users, remove_header=remove, header_field=header), effective)
     if auth.digest is not None:
-        users, digest = _users(auth.digest, "digest", _digest_user, problems)
+        users, digest = _users(auth.digest, "digest", read_digest_user, problems)
         effective = auth.model_copy(update={"digest": digest, "forward": None})
         remove = auth.digest.remove_header
         return Compiled(middle.DigestAuth(users=users, remove_header=remove, header_field=header), effective)
@@ -64,7 +55,7 @@ def compile_auth(auth: Auth, problems: Problems) -> Compiled:
 
 def deprecated_basic(users: tuple[str, ...], problems: Problems) -> tuple[middle.BasicAuth, tuple[str, ...]]:
     """Return the middleware of the deprecated list ``basicAuth``, and the list as it is in force: never empty."""
-    good = _merged(users, (), "basicAuth", _basic_user, problems)
+    good = _merged(users, (), "basicAuth", read_basic_user, problems)
     return middle.BasicAuth(users=good), good or users
 
 
@@ -97,28 +88,6 @@ def _merged(
         if reason:
             problems.warning(path, f"{reason}, and is not let in")
     return tuple(entry for _, (entry, reason) in sorted(found.items()) if not reason)
-
-
-def _basic_user(entry: str) -> tuple[str, str]:
-    """Return the user's name, and why the user can never be let in."""
-    if entry.count(":") != 1:
-        raise ValueError('is not of the form name:hash (with exactly one ":")')
-    name, _, digest = entry.partition(":")
-    if not _BASIC_HASH.fullmatch(digest):
-        return name, "has a hash that is none of MD5 ($apr1$, $1$), SHA-1 ({SHA}) and bcrypt ($2y$)"
-    return name, ""
-
-
-def _digest_user(entry: str) -> tuple[str, str]:
-    if entry.count(":") != 2:
-        raise ValueError('is not of the form name:realm:hash (with exactly two ":")')
-    name, realm, digest = entry.split(":")
-    reason = ""
-    if realm != _REALM:
-        reason = f'has a realm other than "{_REALM}"'
-    elif not _DIGEST_HASH.fullmatch(digest):
-        reason = "has a hash that is not MD5 (32 hexadecimal digits)"
-    return f"{name}:{realm}", reason
 
 
 def _forward(forward: ForwardAuth, problems: Problems) -> middle.ForwardAuth | None:

@@ -87,6 +87,13 @@ def status_ranges(texts: Iterable[str]) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
+def page_query(text: str) -> str:
+    """Return the path that a service is asked for an error page."""
+    if not text.startswith("/") or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(f"{text!a} is not a path; write for example /{{status}}.html")
+    return text
+
+
 def not_negative(number: int, *, what: str = "it", largest: int = LARGEST) -> int:
     """Return a number from 0."""
     if number < 0:

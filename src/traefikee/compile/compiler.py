@@ -7,19 +7,21 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeAlias, TypeVar, cast
 
+from traefikee.compile import routers as compile_routers
 from traefikee.compile import rules as compile_rules
 from traefikee.compile import snapshot as snap
 from traefikee.compile.backends import service_options
 from traefikee.compile.middlewares import chain_name, frontend_middlewares
 from traefikee.compile.problems import Problems
 from traefikee.compile.servers import effective_weight, server_url
-from traefikee.compile.static_options import health_check_interval_of, middlewares_of, retry_of
+from traefikee.compile.static_options import middlewares_of, retry_of
 from traefikee.config.certificate_checks import check_pair
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.durations import milliseconds
-from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, TLSCertificate
+from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, Router, TLSCertificate
 from traefikee.config.errors import did_you_mean
 from traefikee.config.observability import AccessLog
+from traefikee.config.places import STATIC
 from traefikee.config.runtime import ObjectError, ObjectKind, Severity, spelt
 from traefikee.config.static import EntryPoint, LogLevel, StaticConfiguration
 from traefikee.rules import Matcher, Modifier, RuleError, parse_rule
@@ -37,8 +39,6 @@ _LEVELS: dict[LogLevel, str] = {
     "PANIC": "error",
 }
 _MAX_PRIORITY = 2**63 - 1
-STATIC = "static"
-"""The provider's name in errors about objects of the static configuration."""
 
 
 class PemPair(Protocol):
@@ -182,6 +182,18 @@ class _Compiler:
         text = self.rejected.get(f"{kind}:{identifier}")
         return None if text is None else f"the engine refuses it: {text}"
 
+    def refusals(self, identifier: str) -> tuple[str, ...]:
+        """Return the sentences about a router's routes and service that the engine refused."""
+        found: dict[str, None] = {}
+        for key, text in self.rejected.items():
+            kind, _, rest = key.partition(":")
+            is_route = kind == "route" and (rest == identifier or rest.startswith(f"{identifier}#"))
+            provider, name = identifier.split("/", 1)
+            is_service = kind == "service" and rest.startswith(f"{provider}/") and rest.endswith(f"@{name}")
+            if is_route or is_service:
+                found[f"the engine refuses it: {text}"] = None
+        return tuple(found)
+
     def _static_certificates(self, entry_point: EntryPoint) -> str:
         """Bind an entry point's own certificates; return the id of its default one ("" without TLS)."""
         tls = entry_point.tls
@@ -321,13 +333,100 @@ class _Provider:
                     answering = self.services[page.backend][0]
                     self.compiler.services[answering.id] = answering
                 frontends[name] = served.effective
+        routers = self._routers()
         certificates = {}
         for name in sorted(self.config.tls):
             certificate = self._certificate(name, self.config.tls[name])
             if certificate is not None:
                 certificates[name] = certificate
         backends = {name: backend for name, (_, backend) in self.services.items()}
-        return DynamicConfiguration(frontends=frontends, backends=backends, tls=certificates)
+        return DynamicConfiguration(frontends=frontends, backends=backends, tls=certificates, routers=routers)
+
+    def _routers(self) -> dict[str, Router]:
+        """Add the routes of all routers; return those that are served."""
+        recall, errors = self.compiler.memory.recall, self.compiler.errors
+        served = {}
+        numbered = [name for name in self.config.frontends if "#" in name]
+        for name in sorted(self.config.routers):
+            router = self.config.routers[name]
+            taken = tuple(one for one in numbered if one.startswith(f"{name}#"))
+            wrapped = f"{router.service}@{name}"
+            taken += (wrapped,) * (wrapped in self.config.backends)
+            named = [one.errors.backend for one in router.middlewares if one.errors is not None]
+            pages = {service: self._page(service) for service in named}
+            service = self._service_named("router", name, "service", router.service)
+            inputs = (router, service, pages, self.compiler.refusals(f"{self.name}/{name}"), taken)
+            work = partial(self._router, name, router, service, pages, taken)
+            compiled = recall((self.name, "router", name), inputs, errors, work)
+            if compiled is None:
+                continue
+            found, routed = compiled
+            self.compiler.routes += [(route.priority, route) for route in found]
+            self.compiler.services[routed.id] = routed
+            for backend in pages:
+                answering = self.services[backend][0]
+                self.compiler.services[answering.id] = answering
+            served[name] = router
+        return served
+
+    def _router(
+        self, name: str, router: Router, service: _Service | None, pages: Mapping[str, _Page], taken: tuple[str, ...]
+    ) -> tuple[tuple[snap.Route, ...], snap.Service] | None:
+        """Return a router's routes and their service, or None if it has an error.
+
+        :param taken: names of other objects that the router could have needed.
+        """
+        static = self.compiler.static
+        defined = {one.name: one for one in static.entry_points}
+        problems = Problems(self.name)
+        alternatives = compile_routers.parse(router, problems)
+        named = self._entry_points("router", name, router.entry_points)
+        entry_points = compile_routers.on_tls(router, named, defined, problems)
+        chain = compile_routers.chain_of(router, pages, entry_points, defined, problems)
+        routed = None if service is None else service[0]
+        if service is not None and chain.wrapping:
+            # What is wrong with the service's own options has been told.
+            own = compile_routers.wrapped(service[1], chain)
+            options, _ = service_options(router.service, own, static.health_check_interval, problems)
+            identifier = f"{self.name}/{router.service}@{name}"
+            routed = service[0].model_copy(update={"id": identifier, **options})
+        problems.found = [compile_routers.spelt(one, router) for one in problems.found]
+        self._tell("router", name, problems)
+        refused = self.compiler.refusals(f"{self.name}/{name}")
+        for refusal in refused:
+            self._error("router", name, "", refusal)
+        if routed is None or not entry_points or problems.failed or refused or not alternatives:
+            return None
+        identifiers = [f"{self.name}/{name}"]
+        identifiers += [f"{self.name}/{name}#{number}" for number in range(2, len(alternatives) + 1)]
+        needed = {one.partition("/")[2] for one in (*identifiers[1:], routed.id)} - {router.service}
+        for one in sorted(needed.intersection(taken)):
+            self._error("router", name, "", f'"{one}" is the name of another object; rename that')
+            return None
+        priority = router.priority or len(router.rule.encode(errors="surrogatepass"))
+        return tuple(
+            snap.Route(
+                id=identifier,
+                entry_points=entry_points,
+                priority=max(-_MAX_PRIORITY, min(priority, _MAX_PRIORITY)),
+                matchers=matchers,
+                modifiers=tuple(chain.modifiers),
+                service=routed.id,
+                pass_host_header=router.pass_host_header,
+                middlewares=tuple(chain.middlewares),
+                chain=compile_routers.chain_name(self.name, name, router),
+            )
+            for identifier, matchers in zip(identifiers, alternatives, strict=True)
+        ), routed
+
+    def _page(self, backend: str) -> _Page:
+        """Return the id of the service that answers for errors, and why it cannot be used."""
+        reason = ""
+        if backend not in self.config.backends:
+            reason = f'service "{backend}" is not defined{did_you_mean(backend, self.config.backends)}'
+        elif backend not in self.services:
+            reason = f'service "{backend}" has an error'
+        return f"{self.name}/{backend}", reason
 
     def _error(self, kind: ObjectKind, name: str, path: str, message: str, severity: Severity = "error") -> None:
         self.compiler.errors.append(
@@ -345,7 +444,7 @@ class _Provider:
             self._error("backend", name, "", refusal)
         problems = Problems(self.name)
         static = self.compiler.static
-        options, effective = service_options(name, backend, health_check_interval_of(static), problems)
+        options, effective = service_options(name, backend, static.health_check_interval, problems)
         self._tell("backend", name, problems)
         servers = []
         for server_name, server in sorted(backend.servers.items()):
@@ -417,14 +516,16 @@ class _Provider:
         return pages
 
     def _service_of(self, name: str, frontend: Frontend) -> snap.Service | None:
-        backend = frontend.backend
+        found = self._service_named("frontend", name, "backend", frontend.backend)
+        return None if found is None else found[0]
+
+    def _service_named(self, kind: ObjectKind, name: str, what: str, backend: str) -> _Service | None:
         if backend not in self.config.backends:
             hint = did_you_mean(backend, self.config.backends)
-            self._error("frontend", name, "backend", f'backend "{backend}" is not defined{hint}')
+            self._error(kind, name, what, f'{what} "{backend}" is not defined{hint}')
         elif backend not in self.services:
-            self._error("frontend", name, "backend", f'its backend "{backend}" has an error')
-        found = self.services.get(backend)
-        return None if found is None else found[0]
+            self._error(kind, name, what, f'its {what} "{backend}" has an error')
+        return self.services.get(backend)
 
     def _rules(self, name: str, frontend: Frontend) -> tuple[list[Matcher], list[Modifier]] | None:
         """Return the matchers and modifiers of all routes, or None if one is wrong."""
@@ -466,7 +567,9 @@ class _Provider:
         reason = reason or self.compiler.refusal("certificate", pair.id)
         if reason is not None:
             self._error("tls", name, "certificate", reason)
-        names = self._entry_points("tls", name, certificate.entry_points)
+        everywhere = certificate.everywhere and self.compiler.bound
+        wanted = tuple(self.compiler.bound) if everywhere else certificate.entry_points
+        names = self._entry_points("tls", name, wanted)
         valid = tuple(entry_point for entry_point in names if entry_point in self.compiler.bound)
         for entry_point in names:
             if entry_point not in valid and (certificate.entry_points or not valid):

@@ -51,21 +51,21 @@ def frontend_middlewares(
         if not frontend.whitelist_source_range:
             problems.warning("whiteList.sourceRange", "it is missing: everybody is let in")
     if frontend.redirect is not None:
-        redirect, update["redirect"] = _redirect(frontend.redirect, entry_points, problems)
+        redirect, update["redirect"] = redirect_of(frontend.redirect, entry_points, problems)
         found.append(redirect)
     if frontend.headers is not None:
-        found += _headers(frontend.headers, problems)
+        found += headers_of(frontend.headers, problems)
     if frontend.basic_auth:
         basic, update["basic_auth"] = compile_auth.deprecated_basic(frontend.basic_auth, problems)
         found.append(basic)
     if frontend.pass_tls_client_cert is not None:
-        found.append(_client_cert(frontend.pass_tls_client_cert))
+        found.append(client_cert_of(frontend.pass_tls_client_cert))
     if frontend.auth is not None:
         compiled = compile_auth.compile_auth(frontend.auth, problems)
         found.append(compiled.middleware)
         update["auth"] = compiled.effective
     if frontend.rate_limit is not None:
-        found.append(_rate_limit(frontend.rate_limit, problems))
+        found.append(rate_limit_of(frontend.rate_limit, problems))
     middlewares = tuple(one for one in found if one is not None)
     return middlewares, frontend.model_copy(update=update) if update else frontend
 
@@ -89,7 +89,7 @@ def entry_point_middlewares(
     if redirect is not None:
         if redirect.entry_point == name:
             problems.error("redirect.entryPoint", f'"{name}" is the entry point itself')
-        found.append(_redirect(redirect, entry_points, problems)[0])
+        found.append(redirect_of(redirect, entry_points, problems)[0])
     if auth is not None:
         found.append(compile_auth.compile_auth(auth, problems).middleware)
     if compress:
@@ -97,7 +97,7 @@ def entry_point_middlewares(
     if white_list is not None:
         if not white_list.source_range:
             problems.error("whiteList.sourceRange", "it is missing: everybody would be let in")
-        found.append(_white_list_of(white_list.source_range, white_list.use_x_forwarded_for, problems))
+        found.append(white_list_of(white_list.source_range, white_list.use_x_forwarded_for, problems))
     return tuple(one for one in found if one is not None)
 
 
@@ -113,9 +113,10 @@ def _errors(frontend: Frontend, pages: Mapping[str, str], problems: Problems) ->
             problems.warning("errors.*.status", f"{error}; the page is left out", name)
             usable = False
         query = page.query or "/"
-        if not query.startswith("/") or not query.isascii() or not query.isprintable() or " " in query:
-            text = f"{query!a} is not a path; write for example /{{status}}.html; the page is left out"
-            problems.warning("errors.*.query", text, name)
+        try:
+            checks.page_query(query)
+        except ValueError as error:
+            problems.warning("errors.*.query", f"{error}; the page is left out", name)
             usable = False
         if usable:
             found[name] = middle.ErrorPage(status=ranges, service=pages[name], query=query)
@@ -125,13 +126,14 @@ def _errors(frontend: Frontend, pages: Mapping[str, str], problems: Problems) ->
 def _white_list(frontend: Frontend, problems: Problems) -> middle.WhiteList | None:
     given = frontend.white_list
     if given is not None and given.source_range:
-        return _white_list_of(given.source_range, given.use_x_forwarded_for, problems)
-    return _white_list_of(frontend.whitelist_source_range, False, problems, "whitelistSourceRange")
+        return white_list_of(given.source_range, given.use_x_forwarded_for, problems)
+    return white_list_of(frontend.whitelist_source_range, False, problems, "whitelistSourceRange")
 
 
-def _white_list_of(
+def white_list_of(
     ranges: tuple[str, ...], use_x_forwarded_for: bool, problems: Problems, path: str = "whiteList.sourceRange"
 ) -> middle.WhiteList | None:
+    """Return who is let in, or None if everybody is; addresses that are none are an error at ``path``."""
     if not ranges:
         return None
     found = problems.attempt(path, lambda: checks.source_ranges(ranges))
@@ -140,7 +142,7 @@ def _white_list_of(
     return middle.WhiteList(source_ranges=found, use_x_forwarded_for=use_x_forwarded_for)
 
 
-def _redirect(
+def redirect_of(
     given: Redirect, entry_points: Mapping[str, EntryPoint], problems: Problems
 ) -> tuple[middle.Middleware | None, Redirect]:
     """Return the middleware, and the redirect as it is in force."""
@@ -187,7 +189,8 @@ _TEXTS = {
 }
 
 
-def _headers(given: Headers, problems: Problems) -> list[middle.Middleware]:
+def headers_of(given: Headers, problems: Problems) -> list[middle.Middleware]:
+    """Return the middlewares of a table of headers."""
     maps = {
         name: problems.attempt(f"headers.{key}", lambda name=name: checks.headers(getattr(given, name))) or ()  # type: ignore[misc]
         for name, key in _MAPS.items()
@@ -210,11 +213,13 @@ def _headers(given: Headers, problems: Problems) -> list[middle.Middleware]:
     return found
 
 
-def _client_cert(given: PassTLSClientCert) -> middle.ClientCert:
+def client_cert_of(given: PassTLSClientCert) -> middle.ClientCert:
+    """Return what the server is told of the client's certificate."""
     return middle.ClientCert.model_validate(given.model_dump())
 
 
-def _rate_limit(given: RateLimit, problems: Problems) -> middle.RateLimit | None:
+def rate_limit_of(given: RateLimit, problems: Problems) -> middle.RateLimit | None:
+    """Return the rates that have to be kept, or None."""
     source = problems.attempt("ratelimit.extractorFunc", lambda: checks.client_source(given.extractor_func))
     rates = []
     for name, rate in sorted(given.rate_set.items()):

@@ -41,6 +41,11 @@ class Problems:
         """Add a warning: the object is served, but not all of it."""
         self._add("warning", path, message, names)
 
+    def add(self, found: Found) -> None:
+        """Add what was found elsewhere."""
+        self.failed = self.failed or found.severity == "error"
+        self.found.append(found)
+
     def _add(self, severity: Severity, path: str, message: str, names: tuple[str, ...]) -> None:
         key = spelt(self.provider, path, *names)
         self.found.append(Found(key, f"{key}: {message}", severity))

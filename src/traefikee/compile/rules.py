@@ -8,7 +8,14 @@ from traefikee import rules
 from traefikee.compile import snapshot as snap
 
 
-def matcher(parsed: rules.Matcher, *, keep_trailing_slash: bool) -> snap.Matcher:
+def any_matcher(parsed: rules.AnyMatcher) -> snap.Matcher:
+    """Return the snapshot's form of a matcher of Traefik 2, where paths with and without their last slash differ."""
+    if isinstance(parsed, rules.Unless):
+        return snap.NotMatcher(matcher=matcher(parsed.matcher, keep_trailing_slash=True))
+    return matcher(parsed, keep_trailing_slash=True)
+
+
+def matcher(parsed: rules.Matcher, *, keep_trailing_slash: bool) -> snap.PositiveMatcher:
     """Return the snapshot's form of one matcher."""
     match parsed:
         case rules.Host(hosts):
@@ -27,6 +34,8 @@ def matcher(parsed: rules.Matcher, *, keep_trailing_slash: bool) -> snap.Matcher
             return snap.HeadersRegexpMatcher(pairs=pairs)
         case rules.Query(queries):
             return snap.QueryMatcher(pairs=tuple(_query(query) for query in queries))
+        case rules.ClientIP(ranges):
+            return snap.ClientIPMatcher(ranges=ranges)
 
 
 def _texts(patterns: Sequence[rules.PathPattern]) -> tuple[snap.TextPattern, ...]:

@@ -232,6 +232,34 @@ class QueryMatcher(Model):
     pairs: tuple[QueryExact | QueryRegexp | QueryPresent, ...]
 
 
+class ClientIPMatcher(Model):
+    """The client's address is in one of these ranges."""
+
+    type: Literal["client_ip"] = "client_ip"
+    ranges: tuple[str, ...]
+
+
+PositiveMatcher: TypeAlias = Annotated[
+    HostMatcher
+    | HostRegexpMatcher
+    | PathMatcher
+    | PathPrefixMatcher
+    | MethodMatcher
+    | HeadersMatcher
+    | HeadersRegexpMatcher
+    | QueryMatcher
+    | ClientIPMatcher,
+    Field(discriminator="type"),
+]
+
+
+class NotMatcher(Model):
+    """The other matcher does not match."""
+
+    type: Literal["not"] = "not"
+    matcher: PositiveMatcher
+
+
 Matcher: TypeAlias = Annotated[
     HostMatcher
     | HostRegexpMatcher
@@ -240,23 +268,27 @@ Matcher: TypeAlias = Annotated[
     | MethodMatcher
     | HeadersMatcher
     | HeadersRegexpMatcher
-    | QueryMatcher,
+    | QueryMatcher
+    | ClientIPMatcher
+    | NotMatcher,
     Field(discriminator="type"),
 ]
 
 
 class StripPrefixRegexModifier(Model):
-    """Remove what the first pattern that matches at the path's start matches."""
+    """Remove what the first pattern that matches at the path's start matches; none: 404, unless ``optional``."""
 
     type: Literal["strip_prefix_regex"] = "strip_prefix_regex"
     patterns: tuple[str, ...]
+    optional: bool = False
 
 
 class StripPrefixModifier(Model):
-    """Remove the first prefix that fits; longest first."""
+    """Remove the first prefix that fits; none: 404, unless ``optional``."""
 
     type: Literal["strip_prefix"] = "strip_prefix"
     prefixes: tuple[str, ...]
+    optional: bool = False
 
 
 class AddPrefixModifier(Model):

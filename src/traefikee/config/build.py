@@ -23,6 +23,7 @@ from traefikee.config.static import (
     ClientTLS,
     ConsulOptions,
     EntryPoint,
+    FileOptions,
     ForwardingTimeouts,
     LifeCycle,
     LogLevel,
@@ -107,6 +108,7 @@ class _Builder:
         self.places: dict[str, str] = {}
         self.entry_points: dict[str, tuple[EntryPoint, Items]] = {}
         self.broken_entry_point = False
+        self.file: FileSettings | None = None
 
     def problem(self, name: str, message: str) -> None:
         place = self.places.get(name, "")
@@ -127,7 +129,7 @@ class _Builder:
                 self._try_to_store(setting.option, setting.values[0])
         for items in file.entry_points:
             self._take_entry_point(items)
-        self.problems.extend(dynamic_problems(file))
+        self.file = file
 
     def build(self, values: Sequence[tuple[str, str | None]]) -> StaticConfiguration:
         for name, value in values:
@@ -249,6 +251,7 @@ class _Builder:
             ping=ping,
             access_log=build_access_log(self),
             prometheus=prometheus,
+            file=self._file_provider(),
             consul=self._consul(),
         )
 
@@ -368,6 +371,26 @@ class _Builder:
                 self.problem(option, reason)
             found.append(pem)
         return "".join(found)
+
+    def _file_provider(self) -> FileOptions | None:
+        options = FileOptions(
+            filename=self.texts.get("file.filename", ""),
+            directory=self.texts.get("file.directory", ""),
+            watch=self.switches.get("file.watch", False),
+        )
+        given = self.given("file")
+        named = bool(options.filename or options.directory)
+        if options.filename and options.directory:
+            self.problem("file.directory", f"{self.spell('file.filename', 'file.directory')} is given too; keep one")
+        if given and options.watch and not named:
+            self.problem("file.watch", "there is no file to watch: the configuration file is read by deploy alone")
+        elif given and not named and (self.file is None or not self.file.dynamic):
+            filename, directory = (self.spell(f"file.{part}", "file") for part in ("filename", "directory"))
+            text = f"there is nothing to read: give {filename} or {directory}, or put [backends] and [frontends] into"
+            self.problem("file", f"{text} the configuration file")
+        if self.file is not None:
+            self.problems.extend(dynamic_problems(self.file, options if given else None))
+        return options if given else None
 
     def _consul(self) -> ConsulOptions | None:
         username, password = self.texts.get("consul.username", ""), self.texts.get("consul.password", "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 _EXPRESSION = re.compile(r"\s*(?P<key>[^=!\s]*)\s*(?P<operator>==|!=)\s*(?P<pattern>\S+)\s*")
@@ -33,3 +33,12 @@ def parse_constraint(text: str) -> Constraint:
     if match["key"] != "tag":
         raise ValueError(f'"{text}": only "tag" can be compared, not "{match["key"]}"')
     return Constraint(equal=match["operator"] == "==", pattern=match["pattern"])
+
+
+def all_hold(texts: Iterable[str]) -> Callable[[tuple[str, ...]], bool]:
+    """Return what tells of a server's tags whether it counts: all constraints have to hold.
+
+    :raises ValueError: one of the texts is none.
+    """
+    constraints = tuple(parse_constraint(text) for text in texts)
+    return lambda tags: all(constraint.holds(tags) for constraint in constraints)

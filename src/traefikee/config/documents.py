@@ -36,6 +36,7 @@ class Document:
     name: str
     tree: Mapping[str, Any]
     lines: Mapping[Path, int] = field(default_factory=dict)
+    _below: dict[Path, list[Path]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def place(self, path: Path) -> str:
         """Return ``file:line`` of a path or, if its line is not known, of what it is in."""
@@ -43,6 +44,14 @@ class Document:
             if path[:length] in self.lines:
                 return f"{self.name}:{self.lines[path[:length]]}"
         return self.name
+
+    def below(self, path: Path) -> list[Path]:
+        """Return every path below one whose line is known."""
+        if not self._below:
+            for known in self.lines:
+                for length in range(1, len(known)):
+                    self._below.setdefault(known[:length], []).append(known)
+        return self._below.get(path, [])
 
 
 def parse_document(name: str, content: bytes) -> Document:

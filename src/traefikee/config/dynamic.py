@@ -1,4 +1,4 @@
-"""The dynamic configuration: frontends, backends and certificates, as a provider gives them as a whole.
+"""The dynamic configuration: frontends, backends, certificates and routers, as a provider gives them as a whole.
 
 Field names are those of Traefik 1.7 in snake case; its own spelling (``passHostHeader``) is accepted on input too.
 """
@@ -37,6 +37,7 @@ from traefikee.config.middlewares import (
     Redirect,
     WhiteList,
 )
+from traefikee.config.routers import Router
 
 __all__ = [
     "Auth",
@@ -62,6 +63,7 @@ __all__ = [
     "Redirect",
     "ResponseForwarding",
     "Route",
+    "Router",
     "Server",
     "Stickiness",
     "TLSCertificate",
@@ -126,13 +128,17 @@ class Frontend(MiddlewareModel):
 
 
 class TLSCertificate(MiddlewareModel):
-    """A certificate for the given entry points; both files are a path or PEM text. None means the default ones."""
+    """A certificate for the given entry points; both files are a path or PEM text. None means the default ones.
+
+    :ivar everywhere: for all entry points with TLS, whatever ``entry_points`` says (Traefik 2).
+    """
 
     secret_fields: ClassVar[frozenset[str]] = frozenset({"key_file"})
 
     entry_points: tuple[str, ...] = ()
     cert_file: str
     key_file: str
+    everywhere: bool = False
 
 
 class DynamicConfiguration(MiddlewareModel):
@@ -141,3 +147,4 @@ class DynamicConfiguration(MiddlewareModel):
     frontends: dict[str, Frontend] = Field(default_factory=dict)
     backends: dict[str, Backend] = Field(default_factory=dict)
     tls: dict[str, TLSCertificate] = Field(default_factory=dict)
+    routers: dict[str, Router] = Field(default_factory=dict)

@@ -21,9 +21,14 @@ def to_api(config: DynamicConfiguration) -> dict[str, Any]:
     """Return the JSON object that Traefik 1.7's API shows for one provider.
 
     Names are sorted, zero values are left out except for those that 1.7 always shows. Certificates, keys, users and
-    their hashes never appear; where 1.7 showed hashes (``basicAuth``) each is ``***``.
+    their hashes never appear; where 1.7 showed hashes (``basicAuth``) each is ``***``. Routers, which 1.7 does not
+    have, are shown as they were resolved.
     """
-    shown = {"backends": _named(config.backends), "frontends": _named(config.frontends)}
+    shown = {
+        "backends": _named(config.backends),
+        "frontends": _named(config.frontends),
+        "routers": _named(config.routers),
+    }
     for frontend in shown["frontends"].values():
         frontend.setdefault("basicAuth", None)
     return {group: objects for group, objects in shown.items() if objects}
@@ -38,7 +43,7 @@ def _shown(value: Any) -> Any:
         return _model(value)
     if isinstance(value, dict):
         return _named(value)
-    return list(value) if isinstance(value, tuple) else value
+    return [_shown(one) for one in value] if isinstance(value, tuple) else value
 
 
 def _model(model: Model) -> dict[str, Any]:

@@ -10,11 +10,10 @@ from traefikee.config.certificate_checks import check_certificates, check_pair
 from traefikee.config.certificates import CertificatePair, ReadFile, load_pem, load_text
 from traefikee.config.entry_point_keys import Items
 from traefikee.config.middlewares import Auth, BasicAuth, DigestAuth, ForwardAuth, ForwardAuthTLS
+from traefikee.config.users import read_basic_user, read_digest_user
 
 _METHODS = ("auth.basic", "auth.digest", "auth.forward")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HASHES = ("$apr1$", "$1$", "{SHA}", "$2a$", "$2b$", "$2x$", "$2y$")
-_MD5 = re.compile(r"[0-9a-fA-F]{32}")
 
 
 def build_auth(items: Items, read_file: ReadFile) -> Auth | None:
@@ -43,41 +42,26 @@ def build_auth(items: Items, read_file: ReadFile) -> Auth | None:
     )
 
 
-def check_basic_user(entry: str) -> None:
-    """Check ``name:hash``.
+def _check(read: Callable[[str], tuple[str, str]], entry: str, tool: str) -> None:
+    """Check a user.
 
-    :raises ValueError: it is not of that form, or nobody could log in with it; names the user at most.
+    :raises ValueError: it is not of its form, or nobody could log in with it; names the user at most.
     """
-    name, _, digest = entry.partition(":")
-    if entry.count(":") != 1 or not name:
-        raise ValueError("a user is not of the form name:hash, with just one colon")
-    if not digest.startswith(_HASHES):
-        kinds = "apr1 or MD5-crypt, {SHA}, or bcrypt"
-        raise ValueError(f'the hash of user "{name}" is none of {kinds}; make one with htpasswd')
-
-
-def check_digest_user(entry: str) -> None:
-    """Check ``name:traefik:MD5(name:traefik:password)``.
-
-    :raises ValueError: it is not of that form, or nobody could log in with it; names the user at most.
-    """
-    name, _, rest = entry.partition(":")
-    realm, _, digest = rest.partition(":")
-    if entry.count(":") != 2 or not name:
-        raise ValueError("a user is not of the form name:realm:hash, with just two colons")
-    if realm != "traefik":
-        raise ValueError(f'the realm of user "{name}" is not "traefik", the only one there is; use htdigest')
-    if not _MD5.fullmatch(digest):
-        raise ValueError(f'the hash of user "{name}" is not an MD5 in hexadecimal; make one with htdigest')
+    try:
+        name, reason = read(entry)
+    except ValueError as error:
+        raise ValueError(f"a user {error}") from None
+    if reason:
+        raise ValueError(f'user "{name.partition(":")[0]}" {reason}; make one with {tool}')
 
 
 def _basic(items: Items, read_file: ReadFile) -> BasicAuth:
-    users = _users(items, read_file, "auth.basic", check_basic_user)
+    users = _users(items, read_file, "auth.basic", lambda entry: _check(read_basic_user, entry, "htpasswd"))
     return BasicAuth(users=users, remove_header=items.boolean("auth.basic.removeHeader"))
 
 
 def _digest(items: Items, read_file: ReadFile) -> DigestAuth:
-    users = _users(items, read_file, "auth.digest", check_digest_user)
+    users = _users(items, read_file, "auth.digest", lambda entry: _check(read_digest_user, entry, "htdigest"))
     return DigestAuth(users=users, remove_header=items.boolean("auth.digest.removeHeader"))
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, TypeAlias
 
 from traefikee.config.model import Model
 
-ObjectKind: TypeAlias = Literal["frontend", "backend", "server", "tls", "provider"]
+ObjectKind: TypeAlias = Literal["frontend", "backend", "server", "tls", "router", "service", "middleware", "provider"]
 Severity: TypeAlias = Literal["error", "warning"]
 
 MOST_TOLD = 500
@@ -35,6 +35,7 @@ class ObjectError(Model):
     :ivar name: the object's name; a server's is ``<backend>/<server>``, a provider's is empty.
     :ivar path: where in the object (``routes/r1/rule``), or an empty text.
     :ivar message: what is wrong, and what is allowed. Complete without the path. Never contains a secret.
+    :ivar where: file and line (``rules.toml:12``), or an empty text.
     :ivar severity: ``error``: the object is left out; ``warning``: it is served, but not all of it.
     """
 
@@ -44,11 +45,13 @@ class ObjectError(Model):
     path: str
     message: str
     severity: Severity = "error"
+    where: str = ""
 
     def sentence(self) -> str:
         """Return one line for a reader, such as ``frontend "consul/web": route "r1": unknown matcher "Hots"``."""
         target = f"{self.provider}/{self.name}" if self.name else self.provider
-        return f'{self.kind} "{target}": {self.message}'
+        sentence = f'{self.kind} "{target}": {self.message}'
+        return f"{self.where}: {sentence}" if self.where else sentence
 
 
 def told(errors: Iterable[ObjectError]) -> tuple[ObjectError, ...]:
@@ -70,3 +73,39 @@ def told(errors: Iterable[ObjectError]) -> tuple[ObjectError, ...]:
             ObjectError(provider=provider, kind="provider", name="", path="", message=message, severity="warning")
         )
     return tuple(found)
+
+
+_PREFIXES: Mapping[str, tuple[str, ...]] = {
+    "frontend": ("frontends.{}",),
+    "backend": ("backends.{}", "http.services.{}.loadbalancer", "http.services.{}"),
+    "tls": ("tls.{}",),
+    "router": ("http.routers.{}",),
+    "service": ("http.services.{}",),
+    "middleware": ("http.middlewares.{}",),
+}
+
+
+def located(error: ObjectError, places: Mapping[str, str]) -> ObjectError:
+    """Return an error with the line that it is about, or else with that of its object.
+
+    :param places: ``file:line`` by dotted paths in lower case: ``frontends.web.routes.r1.rule``,
+        ``http.services.app.loadbalancer.servers.0.url``.
+    """
+    if error.where or not places:
+        return error
+    kind, name = error.kind, error.name
+    if kind == "server":
+        kind, name = "backend", error.name.partition("/")[0]
+    # A service is compiled as a backend, of whose name there is no other then.
+    service = kind == "backend" and f"backends.{name}".lower() not in places
+    service = service and f"http.services.{name}".lower() in places
+    update: dict[str, str] = {"kind": "service"} if service and error.kind == "backend" else {}
+    for prefix in _PREFIXES.get(kind, ()):
+        whole = prefix.format(name).lower()
+        path = f"{whole}.{error.path.lower()}" if error.path else whole
+        while path not in places and len(path) > len(whole):
+            path = path.rpartition(".")[0]
+        if path in places:
+            update["where"] = places[path]
+            break
+    return error.model_copy(update=update) if update else error

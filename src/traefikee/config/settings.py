@@ -13,8 +13,9 @@ from traefikee.config.refusals import find_refusal, is_empty_table
 
 if TYPE_CHECKING:
     from traefikee.config.documents import Document, Path
+    from traefikee.config.static import FileOptions
 
-_DYNAMIC = frozenset({"backends", "frontends", "tls", "file"})
+_DYNAMIC = frozenset({"backends", "frontends", "tls", "http"})
 _BY_FOLDED = {option.name.lower(): option for option in OPTIONS}
 _GROUPS = {
     ".".join(parts[:length]).lower()
@@ -41,7 +42,7 @@ class FileSettings:
 
     :ivar settings: one for each option that is there.
     :ivar entry_points: by name, in their order; problems are in them.
-    :ivar dynamic: the tables of the dynamic configuration (``backends``, ``frontends``, ``tls``, ``file``), untouched.
+    :ivar dynamic: the tables of the dynamic configuration (``backends``, ``frontends``, ``tls``, ``http``), untouched.
     :ivar problems: what is no option, or has the wrong type.
     """
 
@@ -69,9 +70,15 @@ def read_settings(document: Document) -> FileSettings:
     return found
 
 
-def dynamic_problems(found: FileSettings) -> list[Problem]:
-    """Say of each table of the dynamic configuration that it is not taken from a file."""
-    message = "frontends, backends and certificates are not taken from a file by this version; put them into Consul"
+def dynamic_problems(found: FileSettings, options: FileOptions | None) -> list[Problem]:
+    """Say of each table of the dynamic configuration why it is not taken: the file provider has to be on, for them."""
+    if options is None:
+        message = "needs the table [file] beside it; without it, it is not read (as in Traefik 1.7)"
+    elif options.filename or options.directory:
+        named = "file.filename" if options.filename else "file.directory"
+        message = f"is not read beside {named}; move it to where that points, or leave {named} out"
+    else:
+        return []
     return [Problem(key, message, found.document.place((key,))) for key in found.dynamic]
 
 

@@ -170,6 +170,18 @@ class ConsulOptions(Model):
         return tuple(part.strip() for part in self.endpoint.split(",") if part.strip())
 
 
+class FileOptions(Model):
+    """The file provider: its files are read where ``deploy`` runs, and travel with the configuration.
+
+    :ivar filename: one file; with ``directory`` every file below it. Neither: tables of the configuration file itself.
+    :ivar watch: the leader follows its own copy of that path.
+    """
+
+    filename: str = ""
+    directory: str = ""
+    watch: bool = False
+
+
 class StaticConfiguration(Model):
     """Everything that ``deploy`` can say. A new one has the defaults of an empty command line.
 
@@ -197,6 +209,7 @@ class StaticConfiguration(Model):
     ping: Ping | None = None
     access_log: AccessLog | None = None
     prometheus: Prometheus | None = None
+    file: FileOptions | None = None
     consul: ConsulOptions | None = None
 
     def entry_point(self, name: str) -> EntryPoint | None:

@@ -137,7 +137,13 @@ class ControlNode:
     ) -> None:
         run = self.statedir.run
         control = ControlAPI(
-            self.identity, self.mirror, self.store, self.engine, self.admission, self.presence.has_quorum
+            self.identity,
+            self.mirror,
+            self.store,
+            self.engine,
+            self.admission,
+            self.presence.has_quorum,
+            self.snapshots,
         )
         dashboard = Dashboard(self.identity, self.mirror, self.snapshots, self.presence.has_quorum)
         # The sockets first: their conflicts are the cheapest to find.

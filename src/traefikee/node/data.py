@@ -10,7 +10,7 @@ import contextlib
 import random
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ LONGEST_PAUSE = 2.0
 COUNTERS_EVERY = 5.0
 """Seconds between two readings of the engine's counters for the report: each costs a write in the store."""
 RETRY_REFUSED = 3.0
+MOST_DOWN = 500
+"""Services with servers that are down, of which a report tells."""
 
 _log = log.get("data")
 
@@ -79,6 +81,7 @@ class DataNode:
         self._unreadable = ""
         """The name of a snapshot that came and could not be read."""
         self._counters = Counters()
+        self._down: Mapping[str, tuple[str, ...]] = {}
         self._connection: Peer | None = None
         self._changed = asyncio.Event()
         self._applying = asyncio.Lock()
@@ -267,6 +270,8 @@ class DataNode:
                 refused_revision=self._refused[0] if self._refused else None,
                 refusal=self._refused[1] if self._refused else "",
                 counters=self._counters,
+                down=dict(sorted(self._down.items())[:MOST_DOWN]),
+                down_unlisted=max(0, len(self._down) - MOST_DOWN),
             ),
         )
 
@@ -293,12 +298,17 @@ class DataNode:
         while True:
             await asyncio.sleep(COUNTERS_EVERY)
             with contextlib.suppress(UnreachableError, ValueError, KeyError, TypeError):
-                requests = (await self._engine.client.counters())["requests"]
+                counters = await self._engine.client.counters()
+                requests, services = counters["requests"], counters["services"]
                 self._counters = Counters(
                     by_status=requests["by_status"],
                     duration_seconds_total=round(float(requests["duration_seconds_total"]), 3),
                     response_bytes_total=int(requests["response_bytes_total"]),
                 )
+                down = {name: tuple(sorted(one["down"])) for name, one in services.items() if one["down"]}
+                if down != self._down:
+                    self._down = down
+                    self._changed.set()
 
     async def _rotate(self) -> None:
         """Pass SIGUSR1, by which Traefik is told that its log files were moved away, on to the engine."""

@@ -7,21 +7,21 @@ import datetime
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from pydantic.alias_generators import to_camel
-
 from traefikee.cluster import state
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import ClusterState, Deployment
+from traefikee.cluster.state import ClusterState, Deployment, ProviderStatus
 from traefikee.cluster.store import Compare, Put, Store
 from traefikee.compile.compiler import compile_snapshot
-from traefikee.compile.snapshot import Snapshot
 from traefikee.config.certificates import CertificatePair
-from traefikee.config.difference import differences
+from traefikee.config.difference import Change, Kind, differences
+from traefikee.config.places import place_of
 from traefikee.config.static import StaticConfiguration
 from traefikee.errors import RefusedError, UnreachableError
+from traefikee.node import deployed_files
 from traefikee.node.engine import Engine
+from traefikee.providers.file.content import Content
 
 COMPILE_DEADLINE = 30.0
 """Seconds that the leader may take; its providers get some of them."""
@@ -40,15 +40,17 @@ async def deploy(
     configuration: StaticConfiguration,
     by: str,
     command: str,
+    files: Content | None = None,
 ) -> AsyncIterator[Step]:
     """Deploy; yields each step: ``stored``, ``provider``, ``problem``, ``compiled``, ``node``, ``waiting``, ``done``.
 
     The last step is ``done`` with ``ok`` and a ``message``.
 
+    :param files: what the file provider's files say.
     :raises TraefikeeError: if the configuration cannot be used, or nobody leads.
     """
     await _check(engine, admission, configuration)
-    number = await _store(store, configuration, by, command)
+    number = await _store(store, mirror, configuration, by, command, files)
     yield {"event": "stored", "number": number, "message": f"Configuration {number} stored."}
     if mirror.state.leader is None:
         yield {"event": "waiting", "message": "Waiting for a leader to be elected."}
@@ -77,19 +79,23 @@ async def deploy(
             "event": "provider",
             "name": name,
             "state": provider.state,
-            "message": _provider_sentence(
-                name, provider.state, provider.message, provider.frontends, provider.backends
-            ),
+            "message": _provider_sentence(name, provider),
         }
     for error in pointer.errors:
-        yield {"event": "problem", "severity": error.severity, "message": error.sentence()}
+        source = seen.providers[error.provider].source if error.provider in seen.providers else ""
+        key = place_of(error, source)
+        yield {"event": "problem", "severity": error.severity, "message": error.sentence(), "key": key}
     yield {"event": "compiled", "revision": pointer.revision, "message": f"Snapshot {pointer.revision} published."}
     async for step in _applied(mirror, pointer.revision):
         yield step
 
 
 async def plan(
-    mirror: Mirror, engine: Engine, admission: Admission, configuration: StaticConfiguration
+    mirror: Mirror,
+    engine: Engine,
+    admission: Admission,
+    configuration: StaticConfiguration,
+    files: Content | None = None,
 ) -> dict[str, Any]:
     """Return what a deployment of this configuration would change, and change nothing.
 
@@ -101,6 +107,12 @@ async def plan(
     await _check(engine, admission, configuration)
     current = mirror.state.deployment
     changes = differences(current.configuration if current else None, configuration)
+    before = current.files.name if current and current.files else None
+    after = files.digest if files is not None else None
+    if before != after:
+        kind: Kind = "added" if before is None else "removed" if after is None else "changed"
+        shown = tuple(None if digest is None else f"content with SHA-256 {digest[:16]}" for digest in (before, after))
+        changes = (*changes, Change("file.content", kind, *shown))
     return {
         "deployed": current.number if current else None,
         "changes": [
@@ -116,13 +128,16 @@ async def plan(
     }
 
 
-def _provider_sentence(name: str, status: str, message: str, frontends: int, backends: int) -> str:
-    if status == "error":
+def _provider_sentence(name: str, provider: ProviderStatus) -> str:
+    message = provider.message
+    if provider.state == "error":
         return f"{name} cannot be read: {message}; it is tried again, and its frontends follow when it answers."
-    if status == "starting":
+    if provider.state == "starting":
         return f"{name} has not answered yet; its frontends follow when it does."
-    counted = f"{name}: {frontends} frontend{'s' * (frontends != 1)}, {backends} backend{'s' * (backends != 1)}"
-    return f"{counted} ({message})." if message else f"{counted}."
+    counts = [(provider.frontends, "frontend"), (provider.backends, "backend")]
+    counts += [(provider.routers, "router")] * bool(provider.routers)
+    counted = ", ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts)
+    return f"{name}: {counted} ({message})." if message else f"{name}: {counted}."
 
 
 async def _check(engine: Engine, admission: Admission, configuration: StaticConfiguration) -> None:
@@ -130,43 +145,32 @@ async def _check(engine: Engine, admission: Admission, configuration: StaticConf
     secrets = admission.secrets()
     pair = CertificatePair(chain_pem=secrets.default_certificate_pem, key_pem=secrets.default_key_pem)
     compiled = compile_snapshot(configuration, {}, revision=0, default_certificate=pair)
-    idle = _idle_options(configuration, compiled.snapshot, pair)
-    if idle:
-        words = ", ".join(idle)
-        raise RefusedError(f"this version does not carry out yet: {words}", kind="configuration")
     problems = await engine.check(compiled.snapshot.to_json())
     if problems:
         words = "; ".join(problem.sentence() for problem in problems)
         raise RefusedError(f"the configuration cannot be used: {words}", kind="configuration")
 
 
-def _idle_options(configuration: StaticConfiguration, snapshot: Snapshot, pair: CertificatePair) -> list[str]:
-    """Return the options of entry points that change nothing in the snapshot: nobody would carry them out.
-
-    Without its authentication or its white list an entry point would be open to everybody.
-    """
-    found = []
-    for index, entry_point in enumerate(configuration.entry_points):
-        for field in ("redirect", "auth", "white_list", "compress"):
-            if not getattr(entry_point, field):
-                continue
-            without = list(configuration.entry_points)
-            without[index] = entry_point.model_copy(update={field: False if field == "compress" else None})
-            other = configuration.model_copy(update={"entry_points": tuple(without)})
-            if compile_snapshot(other, {}, revision=0, default_certificate=pair).snapshot == snapshot:
-                found.append(f"entryPoints.{entry_point.name}.{to_camel(field)}")
-    return found
-
-
-async def _store(store: Store, configuration: StaticConfiguration, by: str, command: str) -> int:
+async def _store(
+    store: Store,
+    mirror: Mirror,
+    configuration: StaticConfiguration,
+    by: str,
+    command: str,
+    files: Content | None,
+) -> int:
+    link, parts = deployed_files.pack(files) if files is not None else (None, [])
     while True:
+        held = await deployed_files.store_parts(store, link, parts) if link is not None else []
         current = await store.get(state.CURRENT)
         number = int(current.value) + 1 if current else 1
         at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        deployment = Deployment(number=number, at=at, by=by, command=command, configuration=configuration)
+        deployment = Deployment(number=number, at=at, by=by, command=command, configuration=configuration, files=link)
         compare = Compare.unchanged(state.CURRENT, current.mod_revision) if current else Compare.absent(state.CURRENT)
         puts = [Put(f"{state.CONFIGS}{number}", deployment.stored()), Put(state.CURRENT, str(number).encode())]
-        if await store.transact([compare], puts) is not None:
+        if await store.transact([compare, *held], puts) is not None:
+            before = mirror.state.deployment
+            await deployed_files.clean(store, [link, before.files if before else None])
             return number
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from pydantic import BaseModel, ConfigDict
 
-from traefikee.errors import TraefikeeError, UnreachableError
+from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
 
 TIMEOUT = 30.0
 """Seconds for one request on the control socket; applying a large snapshot takes the longest."""
@@ -107,6 +107,20 @@ class Engine:
         if answer.status_code != httpx.codes.OK:
             raise SnapshotRefusedError(str(content.get("error", answer.text)), _problems(content))
         return _problems(content)
+
+    async def explain(self, question: bytes) -> Mapping[str, Any]:
+        """Return what becomes of a request (``POST /explain``); nothing is sent or changed.
+
+        :raises RefusedError: if it cannot be asked so.
+        :raises SnapshotRefusedError: if the question's own snapshot cannot be used.
+        """
+        answer = await self._send("POST", "/explain", question)
+        content = _content(answer)
+        if answer.status_code == httpx.codes.BAD_REQUEST:
+            raise RefusedError(str(content.get("error", "the engine cannot be asked so")), kind="invalid")
+        if answer.status_code != httpx.codes.OK:
+            raise SnapshotRefusedError(str(content.get("error", answer.text)), _problems(content))
+        return content
 
     async def status(self) -> Mapping[str, Any]:
         """Return the engine's status."""

@@ -20,7 +20,7 @@ from traefikee.cluster.store import REQUEST_TIMEOUT, Compare, Delete, Put, Store
 from traefikee.compile import changes
 from traefikee.compile.changes import Change, Header, State
 from traefikee.compile.snapshot import EntryPoint, Snapshot
-from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, TLSCertificate
+from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, Router, TLSCertificate
 from traefikee.config.middlewares import MiddlewareModel
 from traefikee.config.model import Model
 from traefikee.errors import TraefikeeError, UnreachableError
@@ -78,7 +78,7 @@ def snapshot_objects(snapshot: Snapshot) -> Objects:
     return objects
 
 
-_GROUPS: dict[str, Any] = {"frontends": Frontend, "backends": Backend, "tls": TLSCertificate}
+_GROUPS: dict[str, Any] = {"frontends": Frontend, "backends": Backend, "tls": TLSCertificate, "routers": Router}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from traefikee import log
@@ -18,9 +18,12 @@ from traefikee.compile import changes
 from traefikee.compile.compiler import Compiled, Memory, compile_snapshot
 from traefikee.compile.snapshot import Snapshot
 from traefikee.config.certificates import CertificatePair
+from traefikee.config.constraints import all_hold
 from traefikee.config.dynamic import DynamicConfiguration
-from traefikee.config.runtime import told
+from traefikee.config.runtime import ObjectError, located, told
+from traefikee.config.static import StaticConfiguration
 from traefikee.errors import TraefikeeError, UnreachableError
+from traefikee.node.deployed_files import read_files
 from traefikee.node.engine import Engine, Problem
 from traefikee.node.publishing import (
     DeposedError,
@@ -36,21 +39,36 @@ from traefikee.node.publishing import (
 from traefikee.node.retry import PAUSE, insist
 from traefikee.providers.base import Emitted, Failed, Provider
 from traefikee.providers.consul import ConsulProvider
+from traefikee.providers.file.content import PROVIDER, Content
+from traefikee.providers.file.provider import FileProvider
 
 FIRST_WAIT = 3.0
 """Seconds that a new deployment waits for the first word of its providers before it is published without."""
 MOST_CHECKS = 10
 """How often a snapshot is compiled again without what the engine's check refused."""
+PROVIDERS = ("consul", "file")
+"""The options that are providers."""
 OWN_KINDS = frozenset({"route", "service", "certificate"})
 """Kinds of engine problems that leave one object out; any other makes the deployment fail."""
 
 _log = log.get("routing")
 
 
-def make_providers(deployment: Deployment) -> list[Provider]:
-    """Return the providers that a deployment asks for."""
-    options = deployment.configuration
-    return [ConsulProvider(options.consul)] if options.consul is not None else []
+def make_providers(
+    options: StaticConfiguration, files: Content | None = None, *, resuming: bool = False
+) -> list[Provider]:
+    """Return the providers that a deployment asks for.
+
+    :param files: what the file provider's files said where it was deployed.
+    :param resuming: what this deployment's providers said last is in force already.
+    """
+    found: list[Provider] = []
+    if options.consul is not None:
+        counts = all_hold((*options.constraints, *options.consul.constraints))
+        found.append(ConsulProvider(options.consul, counts))
+    if options.file is not None:
+        found.append(FileProvider(options.file, files or Content(), resuming=resuming))
+    return found
 
 
 def _now() -> str:
@@ -107,21 +125,28 @@ class Routing:
 
         :raises DeposedError: when another node leads by now.
         """
-        providers = make_providers(self._deployment)
-        await self._seed({provider.name for provider in providers})
+        options = self._deployment.configuration
+        resuming = await self._seed({name for name in PROVIDERS if getattr(options, name) is not None})
+        files = await insist(lambda: read_files(self._store, self._deployment.files))
+        providers = make_providers(options, files, resuming=resuming and PROVIDER in self._emitted)
         for provider in providers:
-            self._statuses[provider.name] = ProviderStatus(state="starting", since=_now())
+            known = self._emitted.get(provider.name)
+            source = known.source if known else ""
+            self._statuses[provider.name] = ProviderStatus(state="starting", since=_now(), source=source)
         async with asyncio.TaskGroup() as tasks:
             for provider in providers:
                 tasks.create_task(provider.run(self._listener(provider.name)), name=f"provider {provider.name}")
             tasks.create_task(self._follow_ticket_keys(), name="ticket keys")
             tasks.create_task(self._publish_news({provider.name for provider in providers}), name="publisher")
 
-    async def _seed(self, names: set[str]) -> None:
-        """Begin with what the leader before had last heard, so that a provider that is away loses nothing."""
+    async def _seed(self, names: set[str]) -> bool:
+        """Begin with what the leader before had last heard, so that a provider that is away loses nothing.
+
+        Tells whether it has heard that for this very deployment.
+        """
         pointer = await insist(self._snapshots.pointer)
         if pointer is None:
-            return
+            return False
         self._published = Published(pointer.model_copy(update={"snapshot": (), "runtime": ()}))
         try:
             snapshot = await self._snapshots.read(pointer.snapshot)
@@ -129,10 +154,14 @@ class Routing:
             known = Runtime.load(runtime.objects).heard
         except UnreachableError as error:
             _log.warning("the last configuration of the providers cannot be read", reason=str(error))
-            return
+            return False
         self._published = Published(pointer, snapshot.objects, runtime.objects)
         errors = {name: tuple(one for one in pointer.errors if one.provider == name) for name in known}
-        self._emitted = {name: Emitted(known[name], errors[name]) for name in known if name in names}
+        sources = {name: status.source for name, status in self._mirror.state.providers.items()}
+        self._emitted = {
+            name: Emitted(known[name], errors[name], source=sources.get(name, "")) for name in known if name in names
+        }
+        return pointer.config == self._deployment.number
 
     def _listener(self, name: str) -> Callable[[Emitted | Failed], None]:
         def listen(heard: Emitted | Failed) -> None:
@@ -150,6 +179,8 @@ class Routing:
                 message=message,
                 frontends=len(counted.frontends),
                 backends=len(counted.backends),
+                source=self._emitted[name].source if name in self._emitted else before.source,
+                routers=len(counted.routers),
             )
             self._news.set()
 
@@ -205,7 +236,8 @@ class Routing:
         # A new deployment gets a new revision even for the same content: who refused that before is to try it again.
         deployed = pointer.config != self._deployment.number
         after, frames = await asyncio.to_thread(self._draft, before, compiled.snapshot, runtime, deployed)
-        errors = tuple(one for provider in emitted.values() for one in provider.errors) + compiled.errors
+        errors = tuple(one for provider in emitted.values() for one in provider.errors)
+        errors += tuple(_located(error, emitted) for error in compiled.errors)
         after = replace(after, pointer=after.pointer.model_copy(update={"errors": told(errors), "failure": ""}))
         await self._put_statuses(statuses)
         if after.pointer != pointer:
@@ -303,6 +335,11 @@ class Routing:
         pointer = before.pointer.model_copy(update={"config": self._deployment.number, "failure": failure})
         if pointer != before.pointer:
             await self._point(before, replace(before, pointer=pointer), [])
+
+
+def _located(error: ObjectError, emitted: Mapping[str, Emitted]) -> ObjectError:
+    said = emitted.get(error.provider)
+    return error if said is None else located(error, said.places)
 
 
 def to_check(snapshot: Snapshot, passed: Objects) -> bytes:

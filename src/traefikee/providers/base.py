@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from traefikee.config.dynamic import DynamicConfiguration
 from traefikee.config.runtime import ObjectError
@@ -15,12 +15,16 @@ class Emitted:
     """A provider's whole configuration at one moment.
 
     :ivar errors: objects that were left out, and why.
+    :ivar places: where in a file things are, as :func:`~traefikee.config.runtime.located` takes it.
     :ivar notes: what a reader should know though nothing is wrong.
+    :ivar source: where it was read, as :func:`traefikee.config.places.place` takes it.
     """
 
     configuration: DynamicConfiguration
     errors: tuple[ObjectError, ...] = ()
     notes: tuple[str, ...] = ()
+    source: str = ""
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

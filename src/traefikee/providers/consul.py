@@ -36,14 +36,14 @@ class ConsulProvider(Provider):
     """Reads frontends, backends and certificates from Consul's key-value store.
 
     :param options: the deployed ``consul`` options.
-    :param counts: tells by its tags whether a server counts.
+    :ivar counts: tells by its tags whether a server counts.
     """
 
     name = "consul"
 
     def __init__(self, options: ConsulOptions, counts: Counts = everyone) -> None:
         self._options = options
-        self._counts = counts
+        self.counts = counts
         self._prefix = options.prefix.strip("/")
         self._endpoints = options.endpoints
         self._log = log.get(self.name)
@@ -97,7 +97,7 @@ class ConsulProvider(Provider):
         """Read, emit, wait for a change; returns after the first read where nothing is to be watched."""
         emitted: dict[str, bytes] | None = None
         reading, aliased_reading = _Reading(), _Reading()
-        decoder = kv.Decoder(self._prefix, self.name, self._counts)
+        decoder = kv.Decoder(self._prefix, self.name, self.counts)
         while True:
             index, pairs = await self._read(client, self._prefix, reading)
             alias = kv.alias_of(pairs, self._prefix)
@@ -113,7 +113,8 @@ class ConsulProvider(Provider):
                 if unusable:
                     raise UnreachableError("; ".join(unusable))
                 configuration, more = await asyncio.to_thread(load_files, decoded.configuration, _read_file, self.name)
-                listener(Emitted(configuration, decoded.errors + tuple(more), decoded.notes))
+                errors = decoded.errors + tuple(more)
+                listener(Emitted(configuration, errors, decoded.notes, source=decoded.source))
             if not self._options.watch:
                 return
             await self._wait(client, index)

@@ -26,11 +26,13 @@ class Decoded:
     :ivar errors: what is wrong with which object. One of kind ``provider`` means that the whole reading is of no use:
         its configuration is empty, and the last good one should be kept.
     :ivar notes: sentences about keys that were passed over.
+    :ivar source: where it was read: the prefix of keys, alias followed.
     """
 
     configuration: DynamicConfiguration
     errors: tuple[ObjectError, ...] = ()
     notes: tuple[str, ...] = ()
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

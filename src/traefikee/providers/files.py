@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from traefikee.config.certificates import ReadFile, load_pem
-from traefikee.config.dynamic import DynamicConfiguration, Frontend
+from traefikee.config.dynamic import DynamicConfiguration, Frontend, Router
 from traefikee.config.middlewares import Auth, BasicAuth, DigestAuth, ForwardAuthTLS
 from traefikee.config.runtime import ObjectError, ObjectKind, spelt
 from traefikee.config.users import load_users
@@ -35,6 +35,8 @@ def load_files(
     frontends = _frontends(config, loader)
     if frontends is not None:
         update["frontends"] = frontends
+    if config.routers:
+        update["routers"] = _routers(config, loader)
     return config.model_copy(update=update), tuple(loader.errors)
 
 
@@ -55,6 +57,22 @@ def _frontends(config: DynamicConfiguration, loader: _Loader) -> dict[str, Front
     return {name: frontend for name, frontend in together.items() if frontend is not None}
 
 
+def _routers(config: DynamicConfiguration, loader: _Loader) -> dict[str, Router]:
+    """Return the routers with their files, without those of which one cannot be read."""
+    found = {}
+    for name, router in sorted(config.routers.items()):
+        loader.begin("router", name)
+        middlewares = tuple(
+            one if one.auth is None else one.model_copy(update={"auth": loader.auth(one.auth, one.name)})
+            for one in router.middlewares
+        )
+        if not loader.failed:
+            found[name] = (
+                router if middlewares == router.middlewares else router.model_copy(update={"middlewares": middlewares})
+            )
+    return found
+
+
 def _once(read_file: ReadFile) -> ReadFile:
     known: dict[str, bytes] = {}
 
@@ -66,6 +84,12 @@ def _once(read_file: ReadFile) -> ReadFile:
     return read
 
 
+def _without_auth(key: str) -> str:
+    """Return an option of authentication as Traefik 2 spells it: ``basicAuth.usersFile``."""
+    method, _, rest = key.removeprefix("auth.").partition(".")
+    return f"{method}Auth.{rest}"
+
+
 class _Loader:
     """Reads the files of one object after the other."""
 
@@ -74,11 +98,12 @@ class _Loader:
         self._read_file = read_file
         self._kind: ObjectKind = "tls"
         self._name = ""
+        self._middleware = ""
         self.failed = False
         self.errors: list[ObjectError] = []
 
     def begin(self, kind: ObjectKind, name: str) -> None:
-        self._kind, self._name, self.failed = kind, name, False
+        self._kind, self._name, self._middleware, self.failed = kind, name, "", False
 
     def _attempt(self, action: Callable[[], _T], default: _T, path: str) -> _T:
         try:
@@ -86,9 +111,15 @@ class _Loader:
         except ValueError as error:
             self.failed = True
             key = spelt(self._provider, path)
+            if self._middleware:
+                key = f'middleware "{self._middleware}": {_without_auth(key)}'
             self.errors.append(
                 ObjectError(
-                    provider=self._provider, kind=self._kind, name=self._name, path=key, message=f"{key}: {error}"
+                    provider=self._provider,
+                    kind=self._kind,
+                    name=self._name,
+                    path="middlewares" if self._middleware else key,
+                    message=f"{key}: {error}",
                 )
             )
             return default
@@ -96,8 +127,12 @@ class _Loader:
     def pem(self, text: str, path: str) -> str:
         return self._attempt(lambda: load_pem(text, self._read_file), "", path)
 
-    def auth(self, auth: Auth) -> Auth:
-        """Return who is let in, with the files of the method that counts."""
+    def auth(self, auth: Auth, middleware: str = "") -> Auth:
+        """Return who is let in, with the files of the method that counts.
+
+        :param middleware: the name of the router's middleware, for errors.
+        """
+        self._middleware = middleware
         if auth.basic is not None:
             basic = self._users(auth.basic, "basic")
             return auth if basic is auth.basic else auth.model_copy(update={"basic": basic})

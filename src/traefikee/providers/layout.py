@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeAlias, get_args, get_origin
 from traefikee.config.dynamic import Backend, Frontend
 from traefikee.config.model import Model
 
-KeyKind: TypeAlias = Literal["text", "raw", "list", "bool", "int", "duration"]
-"""What a value is; ``raw``: a text whose blanks count."""
+KeyKind: TypeAlias = Literal["text", "raw", "list", "bool", "int", "duration", "tables"]
+"""What a value is; ``raw``: a text whose blanks count; ``tables``: a list of what the level's children are."""
 
 _KINDS: dict[Any, KeyKind] = {str: "text", bool: "bool", int: "int", float: "duration", tuple[str, ...]: "list"}
 
@@ -71,6 +71,9 @@ def layout_of(model: type[Model], name: str = "") -> Key:
 def _key(name: str, field_name: str, annotation: Any) -> Key:
     if annotation in _KINDS:
         return Key(name, field_name, _KINDS[annotation])
+    if get_origin(annotation) is tuple:
+        below = get_args(annotation)[0]
+        return replace(layout_of(below, name), field=field_name, kind="tables")
     if get_origin(annotation) is dict:
         _, below = get_args(annotation)
         return Key(name, field_name, children={"*": _key("*", "*", below)})

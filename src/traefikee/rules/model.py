@@ -79,7 +79,24 @@ class Query:
     pairs: tuple[QueryPattern, ...]
 
 
-Matcher: TypeAlias = Host | HostRegexp | Path | PathPrefix | Method | Headers | HeadersRegexp | Query
+@dataclass(frozen=True, slots=True)
+class ClientIP:
+    """The client's address is one of these, or in one of these networks. Not in Traefik 1.7."""
+
+    ranges: tuple[str, ...]
+
+
+Matcher: TypeAlias = Host | HostRegexp | Path | PathPrefix | Method | Headers | HeadersRegexp | Query | ClientIP
+
+
+@dataclass(frozen=True, slots=True)
+class Unless:
+    """The matcher does not match. Not in Traefik 1.7."""
+
+    matcher: Matcher
+
+
+AnyMatcher: TypeAlias = Matcher | Unless
 
 
 @dataclass(frozen=True, slots=True)

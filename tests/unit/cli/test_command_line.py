@@ -285,10 +285,32 @@ def test_a_file_that_is_wrong(run: Run, toml: Path) -> None:
     assert err == (
         f'{toml}:1: logLevel: "LOUD" is not one of DEBUG, INFO, WARN, ERROR, FATAL, PANIC\n'
         f'{toml}:3: consul.endpont: unknown key; did you mean "consul.endpoint"?\n'
-        f"{toml}:4: frontends: frontends, backends and certificates are not taken from a file by this version; "
-        "put them into Consul\n"
+        f"{toml}:4: frontends: needs the table [file] beside it; without it, it is not read (as in "
+        "Traefik 1.7)\n"
         "3 problems\n"
     )
+
+
+def test_what_is_wrong_in_a_file_of_frontends_has_its_line(run: Run, toml: Path) -> None:
+    rules = toml.parent / "rules.toml"
+    toml.write_text(f'[file]\nfilename = "{rules}"\n')
+    rules.write_text('[backends.a]\n[frontends.b]\nbackend = "a"\n[frontends.b.routes.r]\nrule = "Hots:a"\n')
+    code, out, err = run("config", "check", str(toml))
+    assert (code, out) == (1, "")
+    assert err == (
+        f'error: {rules}:5: frontend "file/b": route "r": unknown matcher "Hots"; did you mean "Host"?\n1 problem\n'
+    )
+    rules.write_text(rules.read_text().replace("Hots", "Host"))
+    assert run("config", "check", str(toml)) == (0, "ok: entry points http (:80); files\n", "")
+    rules.write_text("[backends\n")
+    code, _, err = run("config", "check", str(toml))
+    assert (code, err[: len(str(rules)) + 15]) == (1, f"{rules}:1: is not TOML")
+
+
+def test_frontends_in_the_configuration_file_itself(run: Run, toml: Path) -> None:
+    toml.write_text('[file]\n[frontends.b]\nbackend = "a"\n')
+    code, _, err = run("config", "check", str(toml))
+    assert (code, err) == (1, f'error: {toml}:3: frontend "file/b": backend "a" is not defined\n1 problem\n')
 
 
 def test_a_group_without_a_command_prints_its_usage(run: Run) -> None:

@@ -6,16 +6,17 @@ import pytest
 
 from traefikee.compile import checks
 from traefikee.compile import snapshot_middlewares as middle
+from traefikee.compile import snapshot_services as parts
 from traefikee.compile.backends import cookie_name, service_options
 from traefikee.compile.compiler import compile_snapshot
 from traefikee.compile.middlewares import chain_name, entry_point_middlewares, frontend_middlewares
 from traefikee.compile.problems import Problems
-from traefikee.compile.static_options import health_check_interval_of, middlewares_of, retry_of
+from traefikee.compile.static_options import middlewares_of, retry_of
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.dynamic import Backend, Frontend
 from traefikee.config.errors import ConfigurationError
 from traefikee.config.middlewares import Auth, BasicAuth, Redirect, WhiteList
-from traefikee.config.static import EntryPoint, EntryPointTLS, StaticConfiguration
+from traefikee.config.static import EntryPoint, EntryPointTLS, Retry, StaticConfiguration
 
 ENTRY_POINTS = {
     "http": EntryPoint(name="http", address=":80"),
@@ -248,20 +249,16 @@ def test_a_backend_without_options() -> None:
     assert effective == Backend()
 
 
-def test_static_options_that_are_not_there() -> None:
+def test_static_options() -> None:
     static = StaticConfiguration()
     assert retry_of(static) is None
-    assert health_check_interval_of(static) == 30.0
+    assert retry_of(StaticConfiguration(retry=Retry(attempts=3))) == parts.Retry(attempts=3)
     assert middlewares_of(static, static.entry_points[0]) == ()
-
-
-class WithOptions(EntryPoint):
-    white_list: WhiteList | None = None
 
 
 def test_an_entry_point_whose_options_cannot_be_meant_is_not_deployed() -> None:
     static = StaticConfiguration(
-        entry_points=(WithOptions(name="http", address=":80", white_list=WhiteList(source_range=("x",))),)
+        entry_points=(EntryPoint(name="http", address=":80", white_list=WhiteList(source_range=("x",))),)
     )
     pair = CertificatePair(chain_pem="", key_pem="")
     with pytest.raises(ConfigurationError, match=r"entryPoints.http.whiteList.sourceRange: \"x\" is neither"):

@@ -14,6 +14,8 @@ from traefikee.config.names import NOT_YET, OPTIONS, find_option, is_not_yet
 from traefikee.config.refusals import REFUSALS
 from traefikee.config.static import ClientTLS, ConsulOptions, EntryPoint, Ping, Retry, StaticConfiguration
 
+SHA = "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="
+
 FILES = Path(__file__).parents[2] / "golden" / "files"
 
 
@@ -128,7 +130,7 @@ def test_json_round_trip() -> None:
         "--ping",
         "--entryPoints=Name:http Address::80 ForwardedHeaders.TrustedIPs:10.0.0.0/8",
         "--entryPoints=Name:https Address::443 TLS:a.example.crt,a.example.key CA:ca.example.crt",
-        "--entryPoints=Name:admin Address::81 Auth.Basic.Users:a:{SHA}b WhiteList.SourceRange:10.0.0.0/8 Compress:on",
+        f"--entryPoints=Name:admin Address::81 Auth.Basic.Users:a:{SHA} WhiteList.SourceRange:10.0.0.0/8 Compress:on",
         "--entryPoints=Name:old Address::82 Redirect.EntryPoint:https",
         "--retry",
     )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from traefikee.config.constraints import Constraint, parse_constraint
+from traefikee.config.constraints import Constraint, all_hold, parse_constraint
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,11 @@ def test_no_constraints(text: str) -> None:
 )
 def test_what_holds(text: str, tags: list[str], holds: bool) -> None:
     assert parse_constraint(text).holds(tags) == holds
+
+
+def test_all_have_to_hold() -> None:
+    counts = all_hold(["tag==web-*", "tag!=old"])
+    assert counts(("web-1", "new"))
+    assert not counts(("web-1", "old"))
+    assert not counts(("new",))
+    assert all_hold([])(())

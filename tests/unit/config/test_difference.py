@@ -17,6 +17,8 @@ from traefikee.config.model import Model
 from traefikee.config.names import OPTIONS
 from traefikee.config.static import EntryPoint, StaticConfiguration
 
+OLD, NEW = "{SHA}b29vb29vb29vb29vb29vb29vb28=", "{SHA}bm5ubm5ubm5ubm5ubm5ubm5ubm4="
+
 FILES = Path(__file__).parents[2] / "golden" / "files"
 
 
@@ -80,10 +82,10 @@ def test_beside_nothing_all_that_is_no_default_is_added() -> None:
 
 def test_secrets_are_masked_and_still_seen_to_change() -> None:
     base = ("consul.username=u", "consul.tls.cert=a.example.crt", "consul.tls.key=a.example.key")
-    before = build(*base, "consul.password=old", "entryPoints=Name:a Address::1 Auth.Basic.Users:u:{SHA}old")
+    before = build(*base, "consul.password=old", f"entryPoints=Name:a Address::1 Auth.Basic.Users:u:{OLD}")
     after = build(
         "consul.username=u", "consul.tls.cert=b.example.crt", "consul.tls.key=b.example.key", "consul.password=new",
-        "entryPoints=Name:a Address::1 TLS:a.example.crt,a.example.key Auth.Basic.Users:u:{SHA}new",
+        f"entryPoints=Name:a Address::1 TLS:a.example.crt,a.example.key Auth.Basic.Users:u:{NEW}",
     )  # fmt: skip
     found = lines(before, after)
     text = "\n".join(found)

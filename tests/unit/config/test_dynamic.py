@@ -7,6 +7,9 @@ from pydantic import ValidationError
 
 from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, Route, Server, TLSCertificate
 from traefikee.config.dynamic_api import to_api
+from traefikee.config.frontend_options import Rate, RateLimit
+from traefikee.config.middlewares import Auth, BasicAuth
+from traefikee.config.routers import Router, RouterMiddleware
 from traefikee.config.runtime import MOST_TOLD, ObjectError, Severity, spelt, told
 
 CONFIGURATION = DynamicConfiguration(
@@ -53,6 +56,20 @@ def test_the_apis_shape() -> None:
     }
     assert list(shown["frontends"]) == ["f1", "f2"]
     assert to_api(DynamicConfiguration()) == {}
+
+
+def test_routers_in_the_api_hold_no_secrets() -> None:
+    users = Auth(basic=BasicAuth(users=("a:geheim",), users_file="b:geheim"))
+    limit = RateLimit(rate_set={"rate": Rate(period=1, average=5, burst=1)}, extractor_func="client.ip")
+    middlewares = (
+        RouterMiddleware(name="users", type="basicAuth", auth=users),
+        RouterMiddleware(name="limit", type="rateLimit", rate_limit=limit),
+    )
+    router = Router(rule="Host(`a`)", service="s", middlewares=middlewares)
+    shown = json.loads(json.dumps(to_api(DynamicConfiguration(routers={"r": router}))))
+    assert shown["routers"]["r"]["rule"] == "Host(`a`)"
+    assert [one["name"] for one in shown["routers"]["r"]["middlewares"]] == ["users", "limit"]
+    assert "geheim" not in json.dumps(shown)
 
 
 def test_sentences() -> None:

@@ -17,6 +17,9 @@ from traefikee.config.middlewares import (
 )
 from traefikee.config.static import ConnectionLimits, EntryPoint, EntryPointTLS, ForwardedHeaders, ProxyProtocol
 
+SHA = "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="
+APR1 = "$apr1$H6uskkkW$IgXLP6ewTrSuBkTrqE8wj/"
+
 
 def no_files(name: str) -> bytes:
     raise FileNotFoundError(name)
@@ -84,11 +87,14 @@ BASE = "Name:http Address::80"
         ),
         ("WhiteListSourceRange:10.42.0.0/16", {"white_list": WhiteList(source_range=("10.42.0.0/16",))}),
         (
-            "Auth.Basic.Users:a:$apr1$x$y,b:{SHA}z Auth.Basic.RemoveHeader:true Auth.HeaderField:X-User",
+            f"Auth.Basic.Users:a:{APR1},b:{SHA} Auth.Basic.RemoveHeader:true Auth.HeaderField:X-User",
             {
                 "auth": Auth(
                     header_field="X-User",
-                    basic=BasicAuth(users=("a:$apr1$x$y", "b:{SHA}z"), remove_header=True),
+                    basic=BasicAuth(
+                        users=(f"a:{APR1}", f"b:{SHA}"),
+                        remove_header=True,
+                    ),
                 )
             },
         ),
@@ -158,23 +164,23 @@ def test_false_words(word: str) -> None:
          "list out to let everybody in"),
         ("WhiteListSourceRange:::1 WhiteList.SourceRange:::1", "entryPoints.http.WhiteListSourceRange: "
          "WhiteList.SourceRange is given too; keep that one"),
-        ("Auth.Basic.Users:a", "entryPoints.http.Auth.Basic.Users: a user is not of the form name:hash, with just one "
-         "colon"),
-        ("Auth.Basic.Users:a:geheim", 'entryPoints.http.Auth.Basic.Users: the hash of user "a" is none of apr1 or '
-         "MD5-crypt, {SHA}, or bcrypt; make one with htpasswd"),
+        ("Auth.Basic.Users:a", "entryPoints.http.Auth.Basic.Users: a user is not of the form name:hash (with "
+         'exactly one ":")'),
+        ("Auth.Basic.Users:a:geheim", 'entryPoints.http.Auth.Basic.Users: user "a" has a hash that is none of MD5 '
+         "($apr1$, $1$), SHA-1 ({SHA}) and bcrypt ($2y$); make one with htpasswd"),
         ("Auth.Basic.Users:", "entryPoints.http.Auth.Basic.Users: names no user, and would let nobody in"),
         ("Auth.Basic.RemoveHeader:true", "entryPoints.http.Auth.Basic: names no user, and would let nobody in"),
-        ("Auth.Digest.Users:a:b", "entryPoints.http.Auth.Digest.Users: a user is not of the form name:realm:hash, with "
-         "just two colons"),
-        ("Auth.Digest.Users:a:b:c", 'entryPoints.http.Auth.Digest.Users: the realm of user "a" is not "traefik", the '
-         "only one there is; use htdigest"),
-        ("Auth.Digest.Users:a:traefik:geheim", 'entryPoints.http.Auth.Digest.Users: the hash of user "a" is not an MD5 '
-         "in hexadecimal; make one with htdigest"),
+        ("Auth.Digest.Users:a:b", "entryPoints.http.Auth.Digest.Users: a user is not of the form name:realm:hash "
+         '(with exactly two ":")'),
+        ("Auth.Digest.Users:a:b:c", 'entryPoints.http.Auth.Digest.Users: user "a" has a realm other than "traefik"; '
+         "make one with htdigest"),
+        ("Auth.Digest.Users:a:traefik:geheim", 'entryPoints.http.Auth.Digest.Users: user "a" has a hash that is not '
+         "MD5 (32 hexadecimal digits); make one with htdigest"),
         ("Auth.HeaderField:X-User", "entryPoints.http.Auth.HeaderField: also needs one of Auth.Basic.Users, "
          "Auth.Digest.Users, Auth.Forward.Address"),
-        ("Auth.Basic.Users:a:{SHA}b Auth.HeaderField:X(User", "entryPoints.http.Auth.HeaderField: \"X(User\" is not a "
+        (f"Auth.Basic.Users:a:{SHA} Auth.HeaderField:X(User", "entryPoints.http.Auth.HeaderField: \"X(User\" is not a "
          "header's name"),
-        ("Auth.Basic.Users:a:{SHA}b Auth.Forward.Address:http://a", "entryPoints.http.Auth.Forward: Auth.Basic is "
+        (f"Auth.Basic.Users:a:{SHA} Auth.Forward.Address:http://a", "entryPoints.http.Auth.Forward: Auth.Basic is "
          "given too; an entry point has one kind of authentication"),
         ("Auth.Forward.TrustForwardHeader:true", "entryPoints.http.Auth.Forward: needs Auth.Forward.Address, the URL "
          "that is asked"),

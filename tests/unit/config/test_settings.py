@@ -18,6 +18,9 @@ from traefikee.config.refusals import REFUSALS
 from traefikee.config.settings import FileSettings, read_settings
 from traefikee.config.static import StaticConfiguration
 
+SHA = "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="
+APR1 = "$apr1$H6uskkkW$IgXLP6ewTrSuBkTrqE8wj/"
+
 HASH = "0" * 32
 
 Pairs: TypeAlias = tuple[tuple[Option, Any], ...]
@@ -108,7 +111,7 @@ _TEXTS: dict[str, tuple[str, Any]] = {
     "redirect.entryPoint": ("b", "b"),
     "redirect.regex": ("^http://(.*)", "^http://(.*)"),
     "redirect.replacement": ("https://$1", "https://$1"),
-    "auth.basic.users": ("a:{SHA}x,b:$apr1$x", ["a:{SHA}x", "b:$apr1$x"]),
+    "auth.basic.users": (f"a:{SHA},b:{APR1}", [f"a:{SHA}", f"b:{APR1}"]),
     "auth.digest.users": (f"a:traefik:{HASH}", [f"a:traefik:{HASH}"]),
     "auth.headerField": ("X-User", "X-User"),
     "auth.forward.address": ("http://a/", "http://a/"),
@@ -208,10 +211,10 @@ def test_no_value_of_what_has_no_meaning_is_taken_for_nothing(value: object) -> 
 
 def test_the_dynamic_part_is_handed_on_untouched() -> None:
     tree = {
-        "file": {"watch": True},
         "Backends": {"b": {"servers": {"s": {"URL": "http://a"}}}},
         "frontends": {"f": {"backend": "b"}},
         "tls": [{"entryPoints": ["https"]}],
+        "HTTP": {"routers": {}},
     }
     found = settings({"logLevel": "INFO", **tree})
     assert found.dynamic == tree

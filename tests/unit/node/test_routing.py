@@ -4,8 +4,10 @@ import json
 from typing import Any
 
 from traefikee.compile import snapshot as snap
+from traefikee.config.static import ConsulOptions, StaticConfiguration
 from traefikee.node.publishing import snapshot_objects
-from traefikee.node.routing import to_check
+from traefikee.node.routing import make_providers, to_check
+from traefikee.providers.consul import ConsulProvider
 
 
 def whole(*hosts: str, certificate: str = "c", level: Any = "error") -> snap.Snapshot:
@@ -62,3 +64,13 @@ def test_certificates_with_the_entry_points_that_name_them() -> None:
     assert told["entry_points"][0]["tls"]["default_certificate"] == "d"
     same = json.loads(to_check(whole("b"), snapshot_objects(whole("a"))))
     assert same["entry_points"][0]["tls"] is None
+
+
+def test_constraints_reach_the_provider() -> None:
+    static = StaticConfiguration(constraints=("tag==web",), consul=ConsulOptions(constraints=("tag!=old",)))
+    (provider,) = make_providers(static)
+    assert isinstance(provider, ConsulProvider)
+    assert provider.counts(("web",))
+    assert not provider.counts(("web", "old"))
+    assert not provider.counts(())
+    assert make_providers(StaticConfiguration()) == []

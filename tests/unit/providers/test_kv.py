@@ -46,7 +46,9 @@ def test_slashes_around_do_not_count(prefix: str, slash: str) -> None:
 def test_a_prefix_is_whole_names() -> None:
     others = {"traefik_other/frontends/x/backend": "b", "traefikee/zzz": "1", "other": "x", "traefik": "y"}
     assert decoded(GOOD | others) == decoded(GOOD)
-    assert decoded({key.removeprefix("traefik/"): value for key, value in GOOD.items()}, "/") == decoded(GOOD)
+    bare = decoded({key.removeprefix("traefik/"): value for key, value in GOOD.items()}, "/")
+    assert (bare.configuration, bare.errors, bare.notes) == (decoded(GOOD).configuration, (), ())
+    assert (bare.source, decoded(GOOD).source) == ("", "traefik")
 
 
 def test_directories_and_empty_values_are_passed_over() -> None:
@@ -64,7 +66,9 @@ def test_alias() -> None:
     assert alias_of(pairs, "y") is None
     assert alias_of({}, "traefik") is None
     moved = {key.replace("traefik", "other/1"): value for key, value in GOOD.items()}
-    assert decoded(moved | {"traefik/alias": "/other/1/", "traefik/frontends/old/backend": "b"}) == decoded(GOOD)
+    aliased = decoded(moved | {"traefik/alias": "/other/1/", "traefik/frontends/old/backend": "b"})
+    assert (aliased.configuration, aliased.errors) == (decoded(GOOD).configuration, ())
+    assert aliased.source == "other/1"
 
 
 def test_an_alias_that_cannot_be_read_makes_the_reading_useless() -> None:

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use regex::{Regex, RegexBuilder};
 
 use super::Kept;
@@ -132,9 +134,9 @@ fn matchers(matchers: &[snapshot::Matcher]) -> Result<Vec<Matcher>, String> {
     matchers.iter().map(matcher).collect()
 }
 
-fn matcher(matcher: &snapshot::Matcher) -> Result<Matcher, String> {
+fn matcher(document: &snapshot::Matcher) -> Result<Matcher, String> {
     use snapshot::Matcher as Document;
-    Ok(match matcher {
+    Ok(match document {
         Document::Host { hosts } => Matcher::Host(boxed(hosts)),
         Document::HostRegexp { patterns } => {
             let pattern = |pattern: &String| regex(pattern).map(HostRegexp::new);
@@ -153,7 +155,14 @@ fn matcher(matcher: &snapshot::Matcher) -> Result<Matcher, String> {
             Matcher::HeadersRegexp(pairs.iter().map(pair).collect::<Result<_, String>>()?)
         }
         Document::Query { pairs } => Matcher::Query(pairs.iter().map(query).collect::<Result<_, _>>()?),
+        Document::ClientIp { ranges } => Matcher::ClientIp(ranges.iter().map(range).collect::<Result<_, _>>()?),
+        Document::Not { matcher: inner } => Matcher::Not(Box::new(matcher(inner)?)),
     })
+}
+
+fn range(text: &String) -> Result<IpNet, String> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    address.or_else(|_| text.parse()).map_err(|_| format!("client_ip: \"{text}\" is neither an address nor a network"))
 }
 
 fn query(pair: &QueryPair) -> Result<(Box<str>, QueryTest), String> {
@@ -178,11 +187,13 @@ fn modifiers(modifiers: &[snapshot::Modifier]) -> Result<Arc<[Modifier]>, String
     use snapshot::Modifier as Document;
     let modifier = |modifier: &Document| {
         Ok(match modifier {
-            Document::StripPrefixRegex { patterns } => {
-                Modifier::StripPrefixRegex(patterns.iter().map(|pattern| regex(pattern)).collect::<Result<_, _>>()?)
+            Document::StripPrefixRegex { patterns, optional } => {
+                let patterns = patterns.iter().map(|pattern| regex(pattern)).collect::<Result<_, _>>()?;
+                Modifier::StripPrefixRegex { patterns, optional: *optional }
             }
-            Document::StripPrefix { prefixes } => {
-                Modifier::StripPrefix(prefixes.iter().map(|prefix| prefix.trim_end_matches('/').into()).collect())
+            Document::StripPrefix { prefixes, optional } => {
+                let prefixes = prefixes.iter().map(|prefix| prefix.trim_end_matches('/').into()).collect();
+                Modifier::StripPrefix { prefixes, optional: *optional }
             }
             Document::AddPrefix { prefix } => Modifier::AddPrefix(modify::configured(prefix)),
             Document::ReplacePathRegex { pattern, replacement } => {

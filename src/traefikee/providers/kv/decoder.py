@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TypeAlias
 
 from traefikee.config.dynamic import DynamicConfiguration
@@ -130,7 +131,7 @@ class Decoder:
         if self._order is None:
             self._order = sorted(self._outcomes)
         outcomes = ((group, name, self._outcomes[group, name]) for group, name in self._order)
-        return put_together(self._provider, outcomes, notes)
+        return replace(put_together(self._provider, outcomes, notes), source=self._root or "")
 
 
 def _alias_value(pairs: Mapping[str, bytes], prefix: str) -> bytes:

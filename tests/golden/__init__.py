@@ -1,0 +1,1 @@
+"""Cases as files: what comes of a configuration."""
