@@ -342,7 +342,7 @@ def test_a_certificate_that_servers_are_shown(
     own, strange = ca.issue("gateway.example"), authority("other CA").issue("gateway.example")
 
     def status(revision: int, certificate: Certificate | None, roots: str = "", **settings: Any) -> int:
-        shown = certificate and {"certificate": "own", "root_ca_pem": roots}
+        shown = {"certificate": "own", "root_ca_pem": roots} if certificate else None
         entries = [certificate.for_snapshot("own")] if certificate else []
         one = route(client_tls=shown)
         engine.apply(

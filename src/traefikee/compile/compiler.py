@@ -11,6 +11,7 @@ from traefikee.compile import routers as compile_routers
 from traefikee.compile import rules as compile_rules
 from traefikee.compile import snapshot as snap
 from traefikee.compile.backends import service_options
+from traefikee.compile.client_tls import client_tls
 from traefikee.compile.middlewares import chain_name, frontend_middlewares
 from traefikee.compile.problems import Problems
 from traefikee.compile.servers import effective_weight, server_url
@@ -474,6 +475,7 @@ class _Provider:
         defined = {one.name: one for one in self.compiler.static.entry_points}
         usable = {page: identifier for page, (identifier, reason) in pages.items() if not reason}
         middlewares, in_force = frontend_middlewares(frontend, usable, defined, problems)
+        shown = client_tls(entry_points, defined, problems) if frontend.pass_tls_cert and entry_points else None
         self._tell("frontend", name, problems)
         identifier = f"{self.name}/{name}"
         refusal = self.compiler.refusal("route", identifier)
@@ -493,6 +495,7 @@ class _Provider:
             modifiers=compile_rules.modifiers(modifiers),
             service=service.id,
             pass_host_header=frontend.pass_host_header,
+            client_tls=shown,
             middlewares=middlewares,
             chain=chain_name(self.name, in_force),
         )

@@ -15,7 +15,6 @@ from traefikee.config.durations import milliseconds
 from traefikee.config.dynamic import Frontend, Headers, PassTLSClientCert, RateLimit
 from traefikee.config.errors import did_you_mean
 from traefikee.config.middlewares import Auth, Redirect, WhiteList
-from traefikee.config.runtime import spelt
 from traefikee.config.static import EntryPoint
 from traefikee.rules.regexp import translate
 
@@ -37,8 +36,6 @@ def frontend_middlewares(
         has been told).
     :param entry_points: all there are, by name.
     """
-    if frontend.pass_tls_cert:
-        problems.error("passTLSCert", f"it is not supported; use {spelt(problems.provider, 'passTLSClientCert')}")
     found: list[middle.Middleware | None] = []
     update: dict[str, Any] = {}
     if frontend.errors:

@@ -319,6 +319,15 @@ Modifier: TypeAlias = Annotated[
 ]
 
 
+class ClientTLS(Model):
+    """What ``https`` servers are shown: a certificate, by its id; and by which authorities they are verified, if not as
+    all servers are.
+    """
+
+    certificate: str
+    root_ca_pem: str = ""
+
+
 class Route(Model):
     """Requests that go to one service. Routes stand in the order in which they are tried.
 
@@ -334,6 +343,7 @@ class Route(Model):
     pass_host_header: bool = True
     client_roles: tuple[str, ...] = ()
     forward_client_identity: bool = False
+    client_tls: ClientTLS | None = None
     middlewares: tuple[middle.Middleware, ...] = ()
     chain: str = ""
 

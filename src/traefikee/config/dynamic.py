@@ -103,7 +103,7 @@ class Frontend(MiddlewareModel):
     :ivar entry_points: names of entry points; none means the default ones.
     :ivar priority: above 0: takes precedence over the rules' length.
     :ivar pass_host_header: whether the server sees the client's Host header, or its own address.
-    :ivar pass_tls_cert: deprecated, and not supported.
+    :ivar pass_tls_cert: deprecated: ``https`` servers are shown the entry point's certificate.
     :ivar basic_auth: deprecated: ``auth.basic.users``.
     :ivar whitelist_source_range: deprecated: ``whiteList.sourceRange``.
     """

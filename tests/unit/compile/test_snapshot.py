@@ -128,6 +128,7 @@ def test_the_document() -> None:
                 "pass_host_header": True,
                 "client_roles": [],
                 "forward_client_identity": False,
+                "client_tls": None,
                 "middlewares": [],
                 "chain": "",
             }
