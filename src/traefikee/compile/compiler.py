@@ -22,6 +22,7 @@ from traefikee.config.durations import milliseconds
 from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, Router, TLSCertificate
 from traefikee.config.errors import did_you_mean
 from traefikee.config.observability import AccessLog
+from traefikee.config.ocsp import split_ocsp
 from traefikee.config.places import STATIC
 from traefikee.config.runtime import ObjectError, ObjectKind, Severity, spelt
 from traefikee.config.static import EntryPoint, LogLevel, StaticConfiguration
@@ -173,9 +174,11 @@ class _Compiler:
 
     def add_certificate(self, pair: CertificatePair) -> str:
         """Keep the pair for the snapshot and return its id."""
-        self.certificates.setdefault(
-            pair.id, snap.Certificate(id=pair.id, chain_pem=pair.chain_pem, key_pem=pair.key_pem)
-        )
+        if pair.id not in self.certificates:
+            chain, response = split_ocsp(pair.chain_pem)
+            self.certificates[pair.id] = snap.Certificate(
+                id=pair.id, chain_pem=chain, key_pem=pair.key_pem, ocsp_response=response
+            )
         return pair.id
 
     def refusal(self, kind: str, identifier: str) -> str | None:

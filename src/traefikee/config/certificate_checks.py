@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cryptography.x509 import load_pem_x509_certificates
 
 from traefikee.config.certificates import CertificatePair
+from traefikee.config.ocsp import check_ocsp, split_ocsp
 
 _checked: dict[bytes, str] = {}
 _CHECKED_LIMIT = 4096
@@ -35,10 +36,11 @@ def check_pair(pair: CertificatePair) -> str | None:
 
 
 def _check_pair(pair: CertificatePair) -> str:
-    reason = check_certificates(pair.chain_pem)
+    chain, response = split_ocsp(pair.chain_pem)
+    reason = check_certificates(chain)
     if reason:
         return reason
-    leaf = load_pem_x509_certificates(pair.chain_pem.encode())[0]
+    leaf = load_pem_x509_certificates(chain.encode())[0]
     try:
         key = load_pem_private_key(pair.key_pem.encode(), password=None, unsafe_skip_rsa_key_validation=True)
     except TypeError:
@@ -50,4 +52,6 @@ def _check_pair(pair: CertificatePair) -> str:
         belongs = leaf.public_key().public_bytes(*form) == key.public_key().public_bytes(*form)
     except (ValueError, UnsupportedAlgorithm):
         return "the certificate's key is of an unknown kind"
-    return "" if belongs else "the key does not belong to the certificate"
+    if not belongs:
+        return "the key does not belong to the certificate"
+    return check_ocsp(response, leaf) if response else ""
