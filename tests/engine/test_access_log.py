@@ -76,6 +76,13 @@ COMMON = re.compile(
 )
 
 
+def ask_in_turn(router: Router, target: str, host: str = "a.example", *headers: str) -> int:
+    """As `ask`, and wait until the request has ended: its line is made after its answer has left."""
+    status = ask(router, target, host, *headers)
+    wait_for(lambda: router.engine.counters()["requests"]["open"] == 0, "the request has ended")
+    return status
+
+
 def parsed(line: str) -> dict[str, str]:
     match = COMMON.fullmatch(line)
     assert match, line
@@ -85,13 +92,13 @@ def parsed(line: str) -> dict[str, str]:
 def test_the_common_format(router: Router, tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "access.log"
     apply(router, access_log(path), ping=True)
-    assert ask(router, "/bytes/10?a=b", "a.example", "User-Agent: test", "Referer: http://from") == 200
-    assert ask(router, "/ping") == 200
-    assert ask(router, "/x?y=1", "nobody.example") == 404
-    assert ask(router, "/x", "b.example") == 503
-    assert ask(router, "/x", "c.example") == 502
-    assert ask(router, "/only/", "nobody.example") == 301
-    assert ask(router, "/status/404", "a.example", "X-Forwarded-For: 192.0.2.1") == 404
+    assert ask_in_turn(router, "/bytes/10?a=b", "a.example", "User-Agent: test", "Referer: http://from") == 200
+    assert ask_in_turn(router, "/ping") == 200
+    assert ask_in_turn(router, "/x?y=1", "nobody.example") == 404
+    assert ask_in_turn(router, "/x", "b.example") == 503
+    assert ask_in_turn(router, "/x", "c.example") == 502
+    assert ask_in_turn(router, "/only/", "nobody.example") == 301
+    assert ask_in_turn(router, "/status/404", "a.example", "X-Forwarded-For: 192.0.2.1") == 404
     found = in_order(path, 6)
 
     first = found[0]
