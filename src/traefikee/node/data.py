@@ -85,6 +85,8 @@ class DataNode:
         self._connection: Peer | None = None
         self._changed = asyncio.Event()
         self._applying = asyncio.Lock()
+        self._sending = asyncio.Lock()
+        self._leaving = False
 
     async def run(self, stopping: asyncio.Event, restarting: asyncio.Event, control: socket.socket) -> None:
         """Run until ``stopping``, or until ``restarting``, which leaves the engine running.
@@ -284,6 +286,13 @@ class DataNode:
             await self._send(self._report())
 
     async def _send(self, report: DataReport) -> None:
+        # One after the other, the goodbye last: a report that arrives after it would have the node seem alive.
+        async with self._sending:
+            if self._leaving and not report.leaving:
+                return
+            await self._send_now(report)
+
+    async def _send_now(self, report: DataReport) -> None:
         peer = self._connection
         if peer is None:
             return
@@ -323,6 +332,7 @@ class DataNode:
                 _log.error("the access log was not opened again", reason=error.cause)
 
     async def _say_goodbye(self) -> None:
+        self._leaving = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2):
                 await self._send(self._report(leaving=True))
