@@ -8,6 +8,7 @@ mod cli;
 mod control;
 mod error;
 mod explain;
+
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod http;
@@ -21,6 +22,7 @@ mod middleware;
 mod pool;
 mod proxy;
 mod proxy_protocol;
+mod regexp;
 mod route;
 mod service;
 mod snapshot;

@@ -85,6 +85,11 @@ impl Name {
     }
 }
 
+/// Whether a text is a token (RFC 9110 section 5.6.2): what names of fields, and of cookies, are made of.
+pub(crate) fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+}
+
 /// Whether a server could take `name` for one by which bodies are framed: to gateway interfaces that make variables of
 /// fields (CGI, WSGI), `_` and `-` are the same.
 pub(crate) fn resembles_framing(name: &[u8]) -> bool {

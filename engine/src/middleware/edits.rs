@@ -37,7 +37,7 @@ impl Change {
 
 /// Whether a text can be the name of a field (RFC 9110 section 5.1).
 pub(crate) fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    crate::http::name::is_token(text.as_bytes())
 }
 
 /// Whether a text can be the value of a field.

@@ -2,16 +2,14 @@
 
 use std::fmt::Write as _;
 
-use regex::{Captures, Regex, RegexBuilder};
+use regex::{Captures, Regex};
 
 use super::{By, Moved, Passage, Step};
 use crate::http::name::Name;
 use crate::http::target::split_port;
 use crate::proxy::reply::Reply;
+use crate::regexp;
 use crate::snapshot::middleware as document;
-
-/// Largest compiled regular expression, in bytes.
-const MAX_REGEX: usize = 1 << 20;
 
 /// `redirect`.
 #[derive(Debug)]
@@ -57,13 +55,7 @@ impl Redirect {
     }
 
     pub(super) fn by_regex(document: &document::RedirectRegex) -> Result<Self, String> {
-        let built = RegexBuilder::new(&document.regex).size_limit(MAX_REGEX).dfa_size_limit(MAX_REGEX).build();
-        let regex = built.map_err(|error| {
-            // The last line says what is wrong; those before it draw where.
-            let text = error.to_string();
-            let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            format!("redirect_regex: regular expression \"{}\": {last}", document.regex)
-        })?;
+        let regex = regexp::compile(&document.regex).map_err(|error| format!("redirect_regex: {error}"))?;
         let replacement = template(&document.replacement)?;
         Ok(Self { to: To::Regex { regex, replacement }, permanent: document.permanent })
     }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::http::head::Request;
+use crate::http::name::is_token;
 
 /// How clients are kept to their servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,9 +16,8 @@ pub(crate) struct Sticky {
 impl Sticky {
     /// A cookie of this name; `same_site` is `none`, `lax`, `strict` or empty.
     pub(crate) fn new(name: &str, secure: bool, http_only: bool, same_site: &str) -> Result<Self, String> {
-        // RFC 6265 section 4.1.1: a token
-        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if name.is_empty() || !name.bytes().all(is_token) {
+        // RFC 6265 section 4.1.1
+        if !is_token(name.as_bytes()) {
             return Err(format!("\"{name}\" cannot be the name of a cookie"));
         }
         let mut attributes = "; Path=/".to_owned();

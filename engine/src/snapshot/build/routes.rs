@@ -5,13 +5,11 @@ use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
-use regex::{Regex, RegexBuilder};
-
 use super::Kept;
 use super::middlewares::of_route;
 use crate::middleware::{Middleware, Page};
 use crate::pool::connect::{ClientTls, Target};
+use crate::regexp::compile as regex;
 use crate::route::Conditions;
 use crate::route::matcher::{HostRegexp, Matcher, Pattern, QueryTest};
 use crate::route::modify::{self, Modifier};
@@ -19,9 +17,7 @@ use crate::snapshot;
 use crate::snapshot::table::{Route, Server, Service};
 use crate::snapshot::{QueryPair, Snapshot, TextPattern};
 use crate::tls::upstream::{Spec, UpstreamTls};
-
-/// Largest compiled regular expression, in bytes.
-const MAX_REGEX: usize = 1 << 20;
+use ipnet::IpNet;
 
 /// What of a route takes time to build, and depends on nothing but its own text.
 #[derive(Debug, Clone)]
@@ -118,16 +114,6 @@ pub(super) fn route(
         middlewares: compiled.middlewares,
         pages,
     }
-}
-
-fn regex(pattern: &str) -> Result<Regex, String> {
-    let built = RegexBuilder::new(pattern).size_limit(MAX_REGEX).dfa_size_limit(MAX_REGEX).build();
-    built.map_err(|error| {
-        // The last line says what is wrong; those before it draw where.
-        let text = error.to_string();
-        let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        format!("regular expression \"{pattern}\": {last}")
-    })
 }
 
 fn matchers(matchers: &[snapshot::Matcher]) -> Result<Vec<Matcher>, String> {

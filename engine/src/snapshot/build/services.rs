@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Kept;
 use crate::balance;
+use crate::http::name::is_token;
 use crate::http::target::is_valid_host;
 use crate::metrics::series::Bounds;
 use crate::pool::connect::Target;
@@ -147,10 +148,7 @@ fn checks(
     if check.interval_ms == 0 || check.timeout_ms == 0 {
         return wrong("interval_ms and timeout_ms have to be above 0");
     }
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    let fits = |(name, value): &(String, String)| {
-        !name.is_empty() && name.bytes().all(is_name) && !value.chars().any(char::is_control)
-    };
+    let fits = |(name, value): &(String, String)| is_token(name.as_bytes()) && !value.chars().any(char::is_control);
     if !check.headers.iter().all(fits) {
         return wrong("headers has a name or a value that cannot stand in a header field");
     }
