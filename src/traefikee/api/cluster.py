@@ -151,7 +151,7 @@ class Cluster:
     async def snapshots(self, request: Request) -> Response:
         """``GET /v1/snapshots``: the published snapshot's name and the control nodes' addresses, as they change."""
         _, mirror, _, _ = self._ready()
-        admit_only(request, Role.DATA)
+        identity = admit_only(request, Role.DATA)
 
         async def news() -> AsyncIterator[Mapping[str, Any]]:
             told: Mapping[str, Any] = {}
@@ -163,7 +163,7 @@ class Cluster:
                 if not self._has_quorum():
                     # A control node without a quorum knows nothing new: let the data node look for a better one.
                     return
-                current = _announcement(seen) if seen is not None else {}
+                current = announcement(seen, identity) if seen is not None else {}
                 if current != told and current:
                     told = current
                     yield current
@@ -211,7 +211,11 @@ class Cluster:
         return JSONResponse({})
 
 
-def _announcement(seen: ClusterState) -> Mapping[str, Any]:
+def announcement(seen: ClusterState, _identity: str) -> Mapping[str, Any]:
+    """Return what a data node is told of the cluster whenever it changes.
+
+    :param _identity: the data node's id; all are told the same so far.
+    """
     pointer = seen.pointer
     return {
         "event": "cluster",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -13,26 +13,26 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from traefikee import __version__
+from traefikee.api import audit_log
+from traefikee.api.actor import actor_of
 from traefikee.api.answers import lines, on_error, on_missing, read_body
 from traefikee.api.explaining import ExplainRequest, choose_entry_point, explained, question
 from traefikee.api.health import node_health
+from traefikee.api.parts import Parts
 from traefikee.api.shown_configuration import PARTS, configuration_document
 from traefikee.api.shown_routes import routes_document
 from traefikee.api.view import read_view
 from traefikee.cluster import tokens
-from traefikee.cluster.admission import Admission
-from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import ClusterInfo, ClusterState, Node
-from traefikee.cluster.store import Store
+from traefikee.cluster.state import Node
 from traefikee.cluster.tokens import Token
 from traefikee.config.static import StaticConfiguration
-from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
+from traefikee.errors import RefusedError, TraefikeeError
 from traefikee.node.deployment import deploy, plan
-from traefikee.node.engine import Engine
-from traefikee.node.publishing import SnapshotStore
-from traefikee.node.statedir import Identity
 from traefikee.providers.file.content import Content
+
+TOPICS: tuple[Callable[[Parts], Sequence[Route]], ...] = (audit_log.routes,)
+"""What the API answers beside the handlers below: one module each."""
 
 
 class DeployRequest(BaseModel):
@@ -58,26 +58,10 @@ class PlanRequest(BaseModel):
 class ControlAPI:
     """The handlers of a control node's operator API."""
 
-    def __init__(
-        self,
-        identity: Identity,
-        mirror: Mirror,
-        store: Store,
-        engine: Engine,
-        admission: Admission,
-        has_quorum: Callable[[], bool],
-        snapshots: SnapshotStore,
-    ) -> None:
-        self._identity = identity
-        self._mirror = mirror
-        self._store = store
-        self._engine = engine
-        self._admission = admission
-        self._has_quorum = has_quorum
-        self._snapshots = snapshots
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
         self._explaining = asyncio.Lock()
         """Held while the engine builds a snapshot to answer from: one at a time is enough of its memory."""
-        self._came_up = False
 
     def app(self) -> Starlette:
         """Return the application."""
@@ -93,40 +77,29 @@ class ControlAPI:
                 Route("/v1/explain", self.explain, methods=["POST"]),
                 Route("/v1/health", self.health),
                 Route("/v1/version", self.version),
+                *(route for topic in TOPICS for route in topic(self._parts)),
             ],
             exception_handlers={TraefikeeError: on_error, 404: on_missing, 405: on_missing},
         )
 
-    def _state(self) -> tuple[ClusterState, ClusterInfo]:
-        seen = self._mirror.state
-        me = seen.node(self._identity.id)
-        self._came_up = self._came_up or (me is not None and me.ready)
-        if seen.info is None or not self._came_up:
-            raise UnreachableError(
-                f"{self._identity.name!r} has not joined the cluster's store yet",
-                "try again in a moment",
-                kind="joining",
-            )
-        return seen, seen.info
-
     async def cluster(self, _request: Request) -> Response:
         """``GET /v1/cluster``: which cluster this is."""
-        _, info = self._state()
-        return JSONResponse({"id": info.id, "node": self._identity.name})
+        _, info = self._parts.state()
+        return JSONResponse({"id": info.id, "node": self._parts.identity.name})
 
     async def nodes(self, _request: Request) -> Response:
         """``GET /v1/nodes``: every node of the list."""
-        seen, _ = self._state()
+        seen, _ = self._parts.state()
         return JSONResponse(
             {
                 "nodes": [node_json(node) for node in seen.nodes],
-                "store": "ok" if self._has_quorum() else "lost",
+                "store": "ok" if self._parts.has_quorum() else "lost",
             }
         )
 
     async def tokens(self, _request: Request) -> Response:
         """``GET /v1/tokens``: the join tokens."""
-        _, info = self._state()
+        _, info = self._parts.state()
         digest = tokens.authority_digest(info.ca_pem)
         return JSONResponse(
             {
@@ -137,62 +110,66 @@ class ControlAPI:
 
     async def deploy(self, request: Request) -> Response:
         """``POST /v1/deploy``: put a static configuration in force; a stream of steps until all data nodes have it."""
-        self._state()
+        self._parts.state()
         body: DeployRequest = await read_body(request, DeployRequest)
         steps = deploy(
-            self._store,
-            self._mirror,
-            self._engine,
-            self._admission,
+            self._parts.store,
+            self._parts.mirror,
+            self._parts.engine,
+            self._parts.admission,
             body.configuration,
             body.by,
             body.command,
             body.files,
+            actor=actor_of(request),
+            node=self._parts.identity.name,
         )
         return lines(steps)
 
     async def plan(self, request: Request) -> Response:
         """``POST /v1/plan``: what deploying a static configuration would change; changes nothing."""
-        self._state()
+        self._parts.state()
         body: PlanRequest = await read_body(request, PlanRequest)
-        return JSONResponse(await plan(self._mirror, self._engine, self._admission, body.configuration, body.files))
+        return JSONResponse(
+            await plan(self._parts.mirror, self._parts.engine, self._parts.admission, body.configuration, body.files)
+        )
 
     async def config(self, request: Request) -> Response:
         """``GET /v1/config[?part=static|dynamic|merged]``: the configuration, secrets masked."""
-        self._state()
+        self._parts.state()
         part = request.query_params.get("part", "")
         if part and part not in PARTS:
             raise RefusedError(f'"{part}" is none of {", ".join(PARTS)}', kind="invalid")
-        view = await read_view(self._mirror, self._snapshots)
+        view = await read_view(self._parts.mirror, self._parts.snapshots)
         return JSONResponse(await asyncio.to_thread(configuration_document, view, part))
 
     async def routes(self, _request: Request) -> Response:
         """``GET /v1/routes``: every frontend and what became of it."""
-        self._state()
-        view = await read_view(self._mirror, self._snapshots)
+        self._parts.state()
+        view = await read_view(self._parts.mirror, self._parts.snapshots)
         return JSONResponse(await asyncio.to_thread(routes_document, view))
 
     async def explain(self, request: Request) -> Response:
         """``POST /v1/explain``: where a request would go, and why, by what is published."""
-        self._state()
+        self._parts.state()
         body: ExplainRequest = await read_body(request, ExplainRequest)
-        view = await read_view(self._mirror, self._snapshots)
+        view = await read_view(self._parts.mirror, self._parts.snapshots)
         asked = await asyncio.to_thread(question, view, body, choose_entry_point(view, body))
         async with self._explaining:
-            answer = await self._engine.explain(asked)
+            answer = await self._parts.engine.explain(asked)
         return JSONResponse(explained(view, body, answer))
 
     async def health(self, _request: Request) -> Response:
         """``GET /v1/health``: whether this node's ping entry point, or else its engine, answers."""
-        return await node_health(self._engine)
+        return await node_health(self._parts.engine)
 
     async def version(self, _request: Request) -> Response:
         """``GET /v1/version``: of the node that answers; with its licence key."""
-        info = self._mirror.state.info
+        info = self._parts.mirror.state.info
         return JSONResponse(
             {
                 "version": __version__,
-                "node": self._identity.name,
+                "node": self._parts.identity.name,
                 "role": Role.CONTROL.value,
                 "licence": info.licence if info else "",
             }

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from traefikee.errors import TraefikeeError
 
@@ -17,11 +19,26 @@ STOP_GRACE = 1
 """Seconds that open requests may take when the agent stops; streams are cut then."""
 
 
+LOCAL_USER = "local user"
+"""The host of ``scope["client"]`` where a user of this machine is connected; the port is then the user's number."""
+_CREDENTIALS = struct.Struct("3i")
+
+
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave the process's signals to the node."""
         yield
+
+
+class _LocalProtocol(H11Protocol):
+    """Names the user at the other end of a unix socket, as the kernel knows it (unix(7), ``SO_PEERCRED``)."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Note the user in the place of an address."""
+        super().connection_made(transport)
+        raw = transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        self.client = (LOCAL_USER, _CREDENTIALS.unpack(raw)[1])
 
 
 def listen(path: Path, flag: str = "") -> socket.socket:
@@ -57,10 +74,14 @@ def listen(path: Path, flag: str = "") -> socket.socket:
     return bound
 
 
-async def serve(app: Starlette, sockets: Sequence[socket.socket]) -> None:
-    """Serve an application on bound sockets until cancelled."""
+async def serve(app: Starlette, sockets: Sequence[socket.socket], *, local: bool = False) -> None:
+    """Serve an application on bound sockets until cancelled.
+
+    :param local: users of this machine are connected, not the engine: requests tell which (:data:`LOCAL_USER`).
+    """
     config = uvicorn.Config(
         app,
+        http=_LocalProtocol if local else "auto",
         log_config=None,
         access_log=False,
         lifespan="off",

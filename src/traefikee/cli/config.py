@@ -8,8 +8,8 @@ import click
 
 from traefikee.cli.common import Command, Group, option
 from traefikee.cli.deploy import load
-from traefikee.cli.show import Target
 from traefikee.cli.tables import print_data
+from traefikee.cli.target import Target
 from traefikee.config.errors import ConfigurationError
 from traefikee.config.static import StaticConfiguration
 

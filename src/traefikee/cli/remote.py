@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from traefikee import __version__
 from traefikee.cli.client import TIMEOUT, Client
 from traefikee.cli.common import SETTINGS, Group, option, output_option, switch
-from traefikee.cli.config import config_group
 from traefikee.cli.deploy import DeployCommand, run_deploy, static_options
 from traefikee.cli.main import print_tokens, print_version
-from traefikee.cli.show import Target, explain_command, routes_command
+from traefikee.cli.operations import OPERATIONS
 from traefikee.cli.tables import print_data, print_remote_nodes
+from traefikee.cli.target import Target
 from traefikee.cluster.peers import tls_context
 from traefikee.cluster.roles import SERVER_NAME
 from traefikee.config.addresses import split_address
@@ -228,6 +228,5 @@ def version(clustername: str, output: str, details: bool) -> None:
 
 
 _CLUSTER = Target(cluster_option, lambda options: saved_client(options["clustername"]))
-traefikeectl.add_command(config_group(_CLUSTER))
-traefikeectl.add_command(routes_command(_CLUSTER))
-traefikeectl.add_command(explain_command(_CLUSTER))
+for _operation in OPERATIONS:
+    traefikeectl.add_command(_operation(_CLUSTER))

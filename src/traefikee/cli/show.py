@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import click
 import httpx
 
-from traefikee.cli.client import Client
 from traefikee.cli.common import Command, option, output_option, switch
 from traefikee.cli.tables import print_data, table
+from traefikee.cli.target import Target
 from traefikee.errors import UsageError
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PORTS = {"http": 80, "https": 443}
-
-
-@dataclass(frozen=True)
-class Target:
-    """How a command reaches a control node.
-
-    :ivar add_option: adds the option that says where it is.
-    :ivar connect: a client, of what the options say.
-    """
-
-    add_option: Callable[[Any], Any]
-    connect: Callable[[Mapping[str, Any]], Client]
 
 
 def routes_command(target: Target) -> click.Command:

@@ -14,6 +14,7 @@ from traefikee.api import serving
 from traefikee.api.cluster import Cluster
 from traefikee.api.control import ControlAPI
 from traefikee.api.dashboard import Dashboard
+from traefikee.api.parts import Parts
 from traefikee.cluster import election, etcd
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.election import Presence
@@ -137,22 +138,21 @@ class ControlNode:
     ) -> None:
         run = self.statedir.run
         control = ControlAPI(
-            self.identity,
-            self.mirror,
-            self.store,
-            self.engine,
-            self.admission,
-            self.presence.has_quorum,
-            self.snapshots,
+            Parts(
+                self.identity,
+                self.mirror,
+                self.store,
+                self.engine,
+                self.admission,
+                self.presence.has_quorum,
+                self.snapshots,
+            )
         )
         dashboard = Dashboard(self.identity, self.mirror, self.snapshots, self.presence.has_quorum)
         # The sockets first: their conflicts are the cheapest to find.
-        tasks.create_task(
-            serving.serve(
-                control.app(),
-                [serving.listen(self.options.socket, "--traefikeesocket"), serving.listen(run / "api.sock")],
-            )
-        )
+        local, remote = serving.listen(self.options.socket, "--traefikeesocket"), serving.listen(run / "api.sock")
+        tasks.create_task(serving.serve(control.app(), [local], local=True))
+        tasks.create_task(serving.serve(control.app(), [remote]))
         tasks.create_task(serving.serve(self._cluster_api.app(), [serving.listen(run / "cluster.sock")]))
         tasks.create_task(serving.serve(dashboard.app(), [serving.listen(run / "dashboard.sock")]))
         await self._start_engine(tasks)

@@ -7,8 +7,9 @@ import datetime
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from traefikee.cluster import state
+from traefikee.cluster import audit, state
 from traefikee.cluster.admission import Admission
+from traefikee.cluster.audit import Actor
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState, Deployment, ProviderStatus
@@ -41,16 +42,21 @@ async def deploy(
     by: str,
     command: str,
     files: Content | None = None,
+    *,
+    actor: Actor,
+    node: str,
 ) -> AsyncIterator[Step]:
     """Deploy; yields each step: ``stored``, ``provider``, ``problem``, ``compiled``, ``node``, ``waiting``, ``done``.
 
     The last step is ``done`` with ``ok`` and a ``message``.
 
     :param files: what the file provider's files say.
+    :param actor: who asks, for the audit log.
+    :param node: the control node that was asked.
     :raises TraefikeeError: if the configuration cannot be used, or nobody leads.
     """
     await _check(engine, admission, configuration)
-    number = await _store(store, mirror, configuration, by, command, files)
+    number = await _store(store, mirror, configuration, by, command, files, actor, node)
     yield {"event": "stored", "number": number, "message": f"Configuration {number} stored."}
     if mirror.state.leader is None:
         yield {"event": "waiting", "message": "Waiting for a leader to be elected."}
@@ -158,6 +164,8 @@ async def _store(
     by: str,
     command: str,
     files: Content | None,
+    actor: Actor,
+    node: str,
 ) -> int:
     link, parts = deployed_files.pack(files) if files is not None else (None, [])
     while True:
@@ -167,7 +175,11 @@ async def _store(
         at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         deployment = Deployment(number=number, at=at, by=by, command=command, configuration=configuration, files=link)
         compare = Compare.unchanged(state.CURRENT, current.mod_revision) if current else Compare.absent(state.CURRENT)
-        puts = [Put(f"{state.CONFIGS}{number}", deployment.stored()), Put(state.CURRENT, str(number).encode())]
+        puts = [
+            Put(f"{state.CONFIGS}{number}", deployment.stored()),
+            Put(state.CURRENT, str(number).encode()),
+            audit.entry(actor, node, "deploy", f"configuration {number} deployed by {by}"),
+        ]
         if await store.transact([compare, *held], puts) is not None:
             before = mirror.state.deployment
             await deployed_files.clean(store, [link, before.files if before else None])

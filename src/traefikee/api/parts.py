@@ -1,0 +1,48 @@
+"""What the handlers of the operator API work with: one control node's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from traefikee.cluster.admission import Admission
+from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.state import ClusterInfo, ClusterState
+from traefikee.cluster.store import Store
+from traefikee.errors import UnreachableError
+from traefikee.node.engine import Engine
+from traefikee.node.publishing import SnapshotStore
+from traefikee.node.statedir import Identity
+
+
+@dataclass
+class Parts:
+    """The parts of a control node that its operators may ask or change.
+
+    :ivar has_quorum: whether the store takes writes here.
+    """
+
+    identity: Identity
+    mirror: Mirror
+    store: Store
+    engine: Engine
+    admission: Admission
+    has_quorum: Callable[[], bool]
+    snapshots: SnapshotStore
+    _came_up: bool = field(default=False, init=False)
+
+    def state(self) -> tuple[ClusterState, ClusterInfo]:
+        """Return the agreed state as this node knows it.
+
+        :raises UnreachableError: until the node has joined.
+        """
+        seen = self.mirror.state
+        me = seen.node(self.identity.id)
+        self._came_up = self._came_up or (me is not None and me.ready)
+        if seen.info is None or not self._came_up:
+            raise UnreachableError(
+                f"{self.identity.name!r} has not joined the cluster's store yet",
+                "try again in a moment",
+                kind="joining",
+            )
+        return seen, seen.info
