@@ -236,13 +236,16 @@ def header(seen: dict[str, Any], name: str) -> str:
 
 
 @contextlib.contextmanager
-def traffic(host: str) -> Iterator[dict[str, int]]:
-    """Send requests to both data nodes all the while, a new connection each; counts them and the failed ones."""
+def traffic(host: str, pause: float = LOAD_PAUSE) -> Iterator[dict[str, int]]:
+    """Send requests to both data nodes all the while, a new connection each; counts them and the failed ones.
+
+    :param pause: seconds between two requests to one of them.
+    """
     counts = {"sent": 0, "failed": 0}
     lock, ended = threading.Lock(), threading.Event()
 
     def work(address: str) -> None:
-        while not ended.wait(LOAD_PAUSE):
+        while not ended.wait(pause):
             try:
                 failed = get(address, host)[0] != 200
             except (OSError, http.client.HTTPException):

@@ -292,16 +292,19 @@ class DataNode:
                 return
             await self._send_now(report)
 
-    async def _send_now(self, report: DataReport) -> None:
+    async def _send_now(self, report: DataReport) -> bool:
+        """Send a report; tell whether the control node has taken it."""
         peer = self._connection
         if peer is None:
-            return
+            return False
         try:
             await peer.request("POST", "/v1/report", report.model_dump(mode="json"))
         except UnreachableError:
-            pass  # the stream to the same peer notices too, and says so
+            return False  # the stream to the same peer notices too, and says so
         except TraefikeeError as error:
             _log.error("the control node refuses this node's report", reason=str(error))
+            return False
+        return True
 
     async def _count(self) -> None:
         while True:
