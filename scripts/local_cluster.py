@@ -27,7 +27,8 @@ sys.path.insert(0, str(ROOT))
 from tests.support.consul import consul_command  # noqa: E402
 
 BIN = ROOT / ".venv" / "bin"
-NETWORK = "127.42.0"
+NETWORK = os.environ.get("LOCAL_NETWORK") or "127.42.0"
+"""The addresses that everything is on, but for their last part; another one lets two of these run at once."""
 CONSUL = f"{NETWORK}.50"
 BOOTSTRAP = f"{NETWORK}.10"
 CONTROL = {f"control-node-{number}": f"{NETWORK}.1{number}" for number in (1, 2, 3)}

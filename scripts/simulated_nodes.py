@@ -2,8 +2,8 @@
 
 Everything that a data node says to control nodes and hears from them is the product's own code
 (:class:`traefikee.node.data.DataNode`): joins with the token, a TLS client of its own with its own certificate, the
-stream, the changes fetched and followed, reports with counters that grow. Only what is told to the engine and written to
-the disk goes nowhere.
+stream, the changes fetched and followed, reports with counters that grow. Only what is told to the engine and written
+to the disk goes nowhere.
 
 Each line on standard output is a JSON list: what happened, the node's number, the monotonic time in seconds, and for
 ``taken`` the snapshot's revision in a report that a control node has taken.

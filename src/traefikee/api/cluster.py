@@ -7,43 +7,49 @@ certificate gets further than the CA and the join, which a token guards.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from traefikee.api.answers import error_body, lines, on_error, on_missing, read_body
-from traefikee.cluster import state
 from traefikee.cluster.admission import Admission
-from traefikee.cluster.messages import BEAT, DataReport, JoinRequest, MemberRequest
+from traefikee.cluster.attendance import Attendance
+from traefikee.cluster.messages import BEAT, LIFE, DataReport, JoinRequest, MemberRequest
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState
-from traefikee.cluster.store import Put, Store
+from traefikee.cluster.store import Store
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
+from traefikee.node.frames import Frames
+from traefikee.node.news import News
 from traefikee.node.publishing import SnapshotStore
 
-DATA_LEASE = 8
-"""Seconds that a data node which went silent is taken for alive."""
+COME_AT_ONCE = 500
+"""Data nodes that may come in one second: each costs a control node two handshakes and some requests."""
+LONGEST_SPREAD = 2.0
 
 
 class Cluster:
     """The handlers, over one control node's store.
 
+    :param identity: the control node's id.
     :ivar ready: whether this node is in the store itself; until then everything but the CA is refused.
     """
 
-    def __init__(self, ca_pem: str) -> None:
+    def __init__(self, ca_pem: str, identity: str) -> None:
         self._ca_pem = ca_pem
-        self._parts: tuple[Store, Mirror, Admission, SnapshotStore] | None = None
+        self._id = identity
+        self._parts: tuple[Store, Mirror, Admission] | None = None
         self._has_quorum: Callable[[], bool] = lambda: False
-        self._leases: dict[str, int] = {}
+        self._attendance: Attendance
+        self._news: News
+        self._frames: Frames
 
-    def open(
+    async def run(
         self,
         store: Store,
         mirror: Mirror,
@@ -51,14 +57,20 @@ class Cluster:
         snapshots: SnapshotStore,
         has_quorum: Callable[[], bool],
     ) -> None:
-        """Begin to answer.
+        """Begin to answer, and keep up what data nodes say and are told, for ever.
 
         :param has_quorum: whether the store takes writes here; without, this node knows nothing new.
         """
-        self._parts = (store, mirror, admission, snapshots)
+        self._attendance = Attendance(store, mirror, self._id)
+        self._news = News(mirror, announcement)
+        self._frames = Frames(snapshots)
+        self._parts = (store, mirror, admission)
         self._has_quorum = has_quorum
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._attendance.run(), name="attendance")
+            tasks.create_task(self._news.run(), name="news")
 
-    def _ready(self) -> tuple[Store, Mirror, Admission, SnapshotStore]:
+    def _ready(self) -> tuple[Store, Mirror, Admission]:
         if self._parts is None:
             raise UnreachableError("this control node has not joined the store itself yet", kind="joining")
         if not self._has_quorum():
@@ -87,7 +99,7 @@ class Cluster:
 
     async def join(self, request: Request) -> Response:
         """``POST /v1/join``: a token (or a certificate of this cluster) for an identity."""
-        _, _, admission, _ = self._ready()
+        _, _, admission = self._ready()
         identity, role = peer(request)
         body: JoinRequest = await read_body(request, JoinRequest)
         answer = await admission.admit(body, identity, role)
@@ -95,7 +107,7 @@ class Cluster:
 
     async def myself(self, request: Request) -> Response:
         """``GET /v1/self``: whether the caller is in the list, and in etcd's membership."""
-        store, mirror, _, _ = self._ready()
+        store, mirror, _ = self._ready()
         identity = admit_only(request, Role.CONTROL, Role.DATA)
         node = mirror.state.node(identity)
         member = node.record.member if node else 0
@@ -107,7 +119,7 @@ class Cluster:
 
         The stream's life is the join's: a caller that goes away is rolled back.
         """
-        _, _, admission, _ = self._ready()
+        _, _, admission = self._ready()
         identity = admit_only(request, Role.CONTROL)
         body: MemberRequest = await read_body(request, MemberRequest)
         steps: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
@@ -150,34 +162,18 @@ class Cluster:
 
     async def snapshots(self, request: Request) -> Response:
         """``GET /v1/snapshots``: the published snapshot's name and the control nodes' addresses, as they change."""
-        _, mirror, _, _ = self._ready()
+        self._ready()
         identity = admit_only(request, Role.DATA)
-
-        async def news() -> AsyncIterator[Mapping[str, Any]]:
-            told: Mapping[str, Any] = {}
-            seen: ClusterState | None = None
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(BEAT):
-                        seen = await mirror.wait_for(lambda now, last=seen: now is not last)  # type: ignore[misc]
-                if not self._has_quorum():
-                    # A control node without a quorum knows nothing new: let the data node look for a better one.
-                    return
-                current = announcement(seen, identity) if seen is not None else {}
-                if current != told and current:
-                    told = current
-                    yield current
-                else:
-                    yield {"event": "unchanged"}
-
-        return lines(news())
+        # A control node without a quorum knows nothing new: it lets the data node look for a better one.
+        told = self._news.lines(identity, LIFE, self._has_quorum)
+        return StreamingResponse(told, media_type="application/x-ndjson")
 
     async def snapshot(self, request: Request) -> Response:
         """``GET /v1/snapshots/<name>?have=<name>``: the changes that make the published snapshot of one that is known.
 
         Frames of :mod:`traefikee.compile.changes`. The first is a whole if ``have`` is not among what led to it.
         """
-        _, mirror, _, snapshots = self._ready()
+        _, mirror, _ = self._ready()
         admit_only(request, Role.DATA)
         pointer = mirror.state.pointer
         if pointer is None or pointer.name != request.path_params["name"]:
@@ -185,29 +181,19 @@ class Cluster:
         names = [link.name for link in pointer.snapshot]
         have = request.query_params.get("have", "")
         first = names.index(have) + 1 if have in names else 0
-        content = await snapshots.frames(pointer.snapshot[first:])
+        content = await self._frames.get(pointer.snapshot, first)
         return Response(content, media_type="application/octet-stream")
 
     async def report(self, request: Request) -> Response:
-        """``POST /v1/report``: a data node's sign of life, kept under a lease that this control node holds for it."""
-        store, mirror, admission, _ = self._ready()
+        """``POST /v1/report``: a data node's sign of life, which this control node keeps in the store."""
+        _, _, admission = self._ready()
         identity = admit_only(request, Role.DATA)
         body: DataReport = await read_body(request, DataReport)
-        lease = self._leases.get(identity, 0)
         if body.leaving:
-            self._leases.pop(identity, None)
-            if lease:
-                await store.revoke(lease)
+            await self._attendance.goodbye(identity)
             return JSONResponse({})
         await admission.recognise_data_node(identity, body.name, body.certificate_serial)
-        if not lease or not await store.keep_alive(lease):
-            lease = self._leases[identity] = await store.grant(DATA_LEASE)
-        stored = body.report.stored()
-        key = state.ALIVE + identity
-        # Another control node may have held the node's lease before.
-        known = mirror.state.keys.get(key)
-        if known is None or known.value != stored or known.lease != lease:
-            await store.transact([], [Put(key, stored, lease)])
+        self._attendance.hear(identity, body.report)
         return JSONResponse({})
 
 
@@ -223,7 +209,13 @@ def announcement(seen: ClusterState, _identity: str) -> Mapping[str, Any]:
         "peers": list(seen.control_addresses),
         "snapshot": pointer.name if pointer else "",
         "revision": pointer.revision if pointer else 0,
+        "spread": spread(len(seen.with_role(Role.DATA))),
     }
+
+
+def spread(data_nodes: int) -> float:
+    """Return over how many seconds so many data nodes are to spread it when they look for another control node."""
+    return min(LONGEST_SPREAD, round(data_nodes / COME_AT_ONCE, 1))
 
 
 def peer(request: Request) -> tuple[str, str]:

@@ -142,11 +142,13 @@ class Dashboard:
         """``/health``: the totals of all data nodes that are alive (section 6.3), some seconds old."""
         codes: Counter[str] = Counter()
         seconds, size = 0.0, 0
-        for node in self._mirror.state.nodes:
-            if node.report is not None:
-                codes.update(node.report.counters.by_status)
-                seconds += node.report.counters.duration_seconds_total
-                size += node.report.counters.response_bytes_total
+        seen = self._mirror.state
+        # Control nodes of earlier versions kept each node's own counters in the store.
+        own = (node.report.counters for node in seen.nodes if node.report is not None)
+        for counters in (*own, *(one.counters for one in seen.traffic.values())):
+            codes.update(counters.by_status)
+            seconds += counters.duration_seconds_total
+            size += counters.response_bytes_total
         count = sum(codes.values())
         uptime, now = time.time() - self._started, time.time()
         return JSONResponse(

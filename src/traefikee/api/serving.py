@@ -15,6 +15,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from traefikee.errors import TraefikeeError
 
+BACKLOG = 2048
+"""Connections that may wait: as many data nodes may come at once as were with a control node that ended."""
 STOP_GRACE = 1
 """Seconds that open requests may take when the agent stops; streams are cut then."""
 
@@ -61,7 +63,7 @@ def listen(path: Path, flag: str = "") -> socket.socket:
                     raise TraefikeeError(f"another process answers on the socket {path}", hint, kind="socket")
         bound.bind(str(path))
         path.chmod(0o600)
-        bound.listen(128)
+        bound.listen(BACKLOG)
     except OSError as error:
         bound.close()
         raise TraefikeeError(

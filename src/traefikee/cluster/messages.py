@@ -10,6 +10,10 @@ from traefikee.config.addresses import split_address
 
 BEAT = 2.0
 """Seconds between two lines of a stream on which nothing happens."""
+LIFE = 3.0
+"""Seconds between two signs of life of a data node to its control node, and back."""
+QUIET = 8.0
+"""Seconds without one after which a data node looks for another control node."""
 
 NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 """What a node may be called: a host name, or something like one."""

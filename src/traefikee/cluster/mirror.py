@@ -36,7 +36,7 @@ class Mirror:
         while True:
             try:
                 revision, found = await self._store.read_prefix(state.STATE)
-                await self._set(revision, {one.key: one for one in found})
+                await self._set(state.from_keys(revision, {one.key: one for one in found}))
                 if self.lost_since is not None:
                     _log.info("the store answers again", seconds=round(time.monotonic() - self.lost_since, 1))
                     self.lost_since = None
@@ -51,19 +51,12 @@ class Mirror:
                 await asyncio.sleep(RETRY)
 
     async def _apply(self, revision: int, changes: list[tuple[str, KeyValue | None]]) -> None:
-        if not changes:
-            return
-        keys = dict(self.state.keys)
-        for key, now in changes:
-            if now is None:
-                keys.pop(key, None)
-            else:
-                keys[key] = now
-        await self._set(revision, keys)
+        if changes:
+            await self._set(state.advance(self.state, revision, changes))
 
-    async def _set(self, revision: int, keys: dict[str, KeyValue]) -> None:
+    async def _set(self, now: ClusterState) -> None:
         async with self._changed:
-            self.state = state.from_keys(revision, keys)
+            self.state = now
             self._changed.notify_all()
 
     async def wait_for(self, predicate: Callable[[ClusterState], bool]) -> ClusterState:

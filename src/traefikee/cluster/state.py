@@ -8,7 +8,8 @@ A decision loop reads one :class:`ClusterState`; it never goes back to the store
     /traefikee/state/cluster/ticket-keys   sealed: keys of TLS session tickets
     /traefikee/state/nodes/<id>            NodeRecord
     /traefikee/state/names/<name>          the id that holds the name
-    /traefikee/state/alive/<id>            Report, under the node's lease
+    /traefikee/state/alive/<id>            Report; of a data node under the lease of the control node that hears it
+    /traefikee/state/traffic/<id>          Traffic of the data nodes that a control node hears, under its lease
     /traefikee/state/leader                the leader's id, under its lease
     /traefikee/state/joining               the member that joins etcd now, under the lease of who lets it in
     /traefikee/state/config/<n>            Deployment
@@ -21,9 +22,10 @@ A decision loop reads one :class:`ClusterState`; it never goes back to the store
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -45,6 +47,7 @@ TICKET_KEYS = STATE + "cluster/ticket-keys"
 NODES = STATE + "nodes/"
 NAMES = STATE + "names/"
 ALIVE = STATE + "alive/"
+TRAFFIC = STATE + "traffic/"
 LEADER = STATE + "leader"
 JOINING = STATE + "joining"
 CONFIGS = STATE + "config/"
@@ -116,6 +119,17 @@ class Counters(_Stored):
     response_bytes_total: int = 0
 
 
+class Traffic(_Stored):
+    """What the data nodes carry that report to one control node, together.
+
+    :ivar counters: their sum, some seconds old.
+    :ivar data_nodes: how many they are.
+    """
+
+    counters: Counters = Counters()
+    data_nodes: int = 0
+
+
 class Report(_Stored):
     """What a node says of itself while it is alive."""
 
@@ -127,6 +141,7 @@ class Report(_Stored):
     refusal: str = ""
     """Why its engine refused ``refused_revision``."""
     counters: Counters = Counters()
+    """Of a data node, in what it sends. In the store they are left out: a control node keeps their sum (Traffic)."""
     down: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """URLs of the servers that its health checks have found to be down, by service, as long as there are any."""
     down_unlisted: int = 0
@@ -243,10 +258,16 @@ class ClusterState:
     deployment: Deployment | None
     pointer: Pointer | None
     providers: Mapping[str, ProviderStatus]
+    traffic: Mapping[str, Traffic] = field(default_factory=dict)
+    """By the id of the control node that heard it."""
+    by_id: Mapping[str, Node] = field(default_factory=dict, repr=False)
+    """The nodes by their ids, in their order."""
+    news: int = field(default=0, compare=False)
+    """The revision of the last change of anything but what data nodes report: only then are they told something."""
 
     def node(self, identity: str) -> Node | None:
         """Return a node by its id."""
-        return next((node for node in self.nodes if node.record.id == identity), None)
+        return self.by_id.get(identity)
 
     def holder(self, name: str) -> Node | None:
         """Return the node that has a name."""
@@ -254,9 +275,13 @@ class ClusterState:
 
     def with_role(self, role: Role) -> tuple[Node, ...]:
         """Return the nodes of a role."""
-        return tuple(node for node in self.nodes if node.record.role is role)
+        return self._by_role[role]
 
-    @property
+    @cached_property
+    def _by_role(self) -> Mapping[Role, tuple[Node, ...]]:
+        return {role: tuple(node for node in self.nodes if node.record.role is role) for role in Role}
+
+    @cached_property
     def control_addresses(self) -> tuple[str, ...]:
         """The advertised addresses of the control nodes that are in the membership, those alive first."""
         control = [node for node in self.with_role(Role.CONTROL) if node.votes]
@@ -280,33 +305,124 @@ def _parse(model: type[Any], found: KeyValue | None) -> Any:
         return None
 
 
+_NOTHING = ClusterState(0, {}, None, Phase.FORMING, (), None, 0, None, None, {})
+
+
 def from_keys(revision: int, keys: Mapping[str, KeyValue]) -> ClusterState:
     """Read the state from the store's keys (those below :data:`STATE`)."""
+    return _read(revision, keys, _NOTHING, keys.keys())
+
+
+def advance(before: ClusterState, revision: int, changes: Iterable[tuple[str, KeyValue | None]]) -> ClusterState:
+    """Return the state that changes make of another one: the one that :func:`from_keys` reads from all keys.
+
+    Only what was changed is read; everything else is taken from the state before. With a thousand nodes that is the
+    difference between microseconds and tens of milliseconds for each change.
+
+    :param changes: keys with their new values, or None where they were deleted, in order.
+    """
+    keys = dict(before.keys)
+    touched = set()
+    for key, now in changes:
+        touched.add(key)
+        if now is None:
+            keys.pop(key, None)
+        else:
+            keys[key] = now
+    return _read(revision, keys, before, touched)
+
+
+def _read(revision: int, keys: Mapping[str, KeyValue], before: ClusterState, touched: Collection[str]) -> ClusterState:
+    """Read the state from all keys, but take from the state before what hangs on no key that was touched."""
+
+    def one(model: type[Any], key: str, earlier: Any) -> Any:
+        return _parse(model, keys.get(key)) if key in touched else earlier
+
     leader_key = keys.get(LEADER)
     leader = leader_key.value.decode() if leader_key else None
-    nodes = []
-    for key, found in keys.items():
-        if key.startswith(NODES):
-            record = _parse(NodeRecord, found)
-            if record is not None:
-                report = _parse(Report, keys.get(ALIVE + record.id))
-                nodes.append(Node(record, report, record.id == leader))
-    nodes.sort(key=lambda node: (node.record.role is not Role.CONTROL, node.record.name))
-    current = keys.get(CURRENT)
     phase = keys.get(PHASE)
-    providers = _parse(_Providers, keys.get(PROVIDERS))
+    current = keys.get(CURRENT)
+    deployment = None
+    if current is not None:
+        key = CONFIGS + current.value.decode()
+        # Another number is another deployment, even if its key was not touched now.
+        known = CURRENT not in touched and key not in touched
+        deployment = before.deployment if known else _parse(Deployment, keys.get(key))
+    providers = before.providers
+    if PROVIDERS in touched:
+        read = _parse(_Providers, keys.get(PROVIDERS))
+        providers = read.providers if read else {}
+    by_id = _nodes(keys, before, touched, leader)
     return ClusterState(
         revision=revision,
         keys=keys,
-        info=_parse(ClusterInfo, keys.get(INFO)),
+        info=one(ClusterInfo, INFO, before.info),
         phase=Phase(phase.value.decode()) if phase else Phase.FORMING,
-        nodes=tuple(nodes),
+        nodes=before.nodes if by_id is before.by_id else tuple(by_id.values()),
         leader=leader,
         leader_creation=leader_key.create_revision if leader_key else 0,
-        deployment=_parse(Deployment, keys.get(CONFIGS + current.value.decode())) if current else None,
-        pointer=_parse(Pointer, keys.get(SNAPSHOT)),
-        providers=providers.providers if providers else {},
+        deployment=deployment,
+        pointer=one(Pointer, SNAPSHOT, before.pointer),
+        providers=providers,
+        traffic=_traffic(keys, before, touched),
+        by_id=by_id,
+        news=revision if any(_is_news(key, by_id) for key in touched) else before.news,
     )
+
+
+def _is_news(key: str, by_id: Mapping[str, Node]) -> bool:
+    """Whether data nodes may have to be told of a change of this key."""
+    if key.startswith(ALIVE):
+        node = by_id.get(key.removeprefix(ALIVE))
+        return node is None or node.record.role is not Role.DATA
+    return not key.startswith(TRAFFIC)
+
+
+def _nodes(
+    keys: Mapping[str, KeyValue], before: ClusterState, touched: Collection[str], leader: str | None
+) -> Mapping[str, Node]:
+    """Return the nodes by their ids, control nodes first, then by name; each as before unless its keys were touched."""
+    changed = {key.rpartition("/")[2] for key in touched if key.startswith((NODES, ALIVE))}
+    if leader != before.leader:
+        changed |= {one for one in (leader, before.leader) if one is not None}
+    if not changed:
+        return before.by_id
+    found = dict(before.by_id)
+    in_order = True
+    for identity in changed:
+        earlier = before.by_id.get(identity)
+        record_key, alive_key = NODES + identity, ALIVE + identity
+        known = earlier is not None and record_key not in touched
+        record = earlier.record if earlier and known else _parse(NodeRecord, keys.get(record_key))
+        if record is None:
+            found.pop(identity, None)
+            continue
+        known = earlier is not None and alive_key not in touched
+        report = earlier.report if earlier and known else _parse(Report, keys.get(alive_key))
+        found[identity] = Node(record, report, identity == leader)
+        in_order = in_order and earlier is not None and _place(earlier.record) == _place(record)
+    if in_order:
+        return found
+    return dict(sorted(found.items(), key=lambda item: _place(item[1].record)))
+
+
+def _place(record: NodeRecord) -> tuple[bool, str, str]:
+    """Where a node stands in the list."""
+    return record.role is not Role.CONTROL, record.name, record.id
+
+
+def _traffic(keys: Mapping[str, KeyValue], before: ClusterState, touched: Collection[str]) -> Mapping[str, Traffic]:
+    changed = [key for key in touched if key.startswith(TRAFFIC)]
+    if not changed:
+        return before.traffic
+    found = dict(before.traffic)
+    for key in changed:
+        identity = key.removeprefix(TRAFFIC)
+        found.pop(identity, None)
+        traffic = _parse(Traffic, keys.get(key))
+        if traffic is not None:
+            found[identity] = traffic
+    return found
 
 
 class _Providers(_Stored):

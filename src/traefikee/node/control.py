@@ -90,7 +90,7 @@ class ControlNode:
         self.snapshots = SnapshotStore(self.store)
         self.leaving = asyncio.Event()
         """Set when the node has left the cluster and is to end."""
-        self._cluster_api = Cluster(identity.ca_pem)
+        self._cluster_api = Cluster(identity.ca_pem, identity.id)
         self._addresses = Addresses(options.listen, options.api, None)
         self._wanted_dashboard: str | None = None
         self._engine_child: Child | None = None
@@ -162,7 +162,10 @@ class ControlNode:
         await self.mirror.wait_for(lambda seen: seen.info is not None)
         leader = Leader(self.store, self.mirror, self.snapshots, self.admission, self.engine)
         tasks.create_task(self.presence.run(), name="presence")
-        self._cluster_api.open(self.store, self.mirror, self.admission, self.snapshots, self.presence.has_quorum)
+        answering = self._cluster_api.run(
+            self.store, self.mirror, self.admission, self.snapshots, self.presence.has_quorum
+        )
+        tasks.create_task(answering, name="data nodes")
         tasks.create_task(election.while_leading(self.mirror, self.identity.id, leader.lead), name="leading")
         tasks.create_task(watch_leader(self.store, self.mirror, self.identity), name="succession")
         tasks.create_task(self._follow_state(), name="followers")

@@ -20,7 +20,7 @@ from traefikee.api import serving
 from traefikee.api.data import DataAPI
 from traefikee.cluster import joining
 from traefikee.cluster.joining import own_pair
-from traefikee.cluster.messages import BEAT, DataReport
+from traefikee.cluster.messages import LIFE, QUIET, DataReport
 from traefikee.cluster.peers import Peer
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import Counters, Phase, Report
@@ -36,8 +36,9 @@ from traefikee.node.statedir import Identity, StateDir, need_no_identity
 
 RECONNECT_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
+MOST_SPREAD = 5.0
 COUNTERS_EVERY = 5.0
-"""Seconds between two readings of the engine's counters for the report: each costs a write in the store."""
+"""Seconds between two readings of the engine's counters for the report."""
 RETRY_REFUSED = 3.0
 MOST_DOWN = 500
 """Services with servers that are down, of which a report tells."""
@@ -87,6 +88,8 @@ class DataNode:
         self._applying = asyncio.Lock()
         self._sending = asyncio.Lock()
         self._leaving = False
+        self._spread = 0.0
+        """Seconds over which the data nodes spread it when they look for another control node, as told by the last."""
 
     async def run(self, stopping: asyncio.Event, restarting: asyncio.Event, control: socket.socket) -> None:
         """Run until ``stopping``, or until ``restarting``, which leaves the engine running.
@@ -175,30 +178,36 @@ class DataNode:
         pause, told = RECONNECT_PAUSE, False
         while True:
             for address in random.sample(self._peers, len(self._peers)):
+                was_connected = False
                 try:
                     async with Peer(address, self._identity.ca_pem, own_pair(self._identity)) as peer:
-                        async for event in peer.stream("GET", "/v1/snapshots", silence=BEAT * 4):
-                            if self._connection is not peer:
-                                self._connection, pause, told = peer, RECONNECT_PAUSE, False
-                                _log.info("connected to the control plane", through=address)
-                                self._changed.set()
-                            await self._hear(peer, event)
+                        try:
+                            async for event in peer.stream("GET", "/v1/snapshots", silence=QUIET):
+                                if self._connection is not peer:
+                                    self._connection, pause, told = peer, RECONNECT_PAUSE, False
+                                    _log.info("connected to the control plane", through=address)
+                                    self._changed.set()
+                                await self._hear(peer, event)
+                        finally:
+                            # Before the connection is closed: a report must not be sent through a closed one.
+                            was_connected, self._connection = self._connection is not None, None
                 except ClusterAbortedError:
                     raise
                 except TraefikeeError as error:
                     reason = str(error.cause)
                 else:
                     reason = f"{address} ended the stream"
-                if self._connection is not None:
+                if was_connected:
                     _log.info("the connection to the control plane ended; another is looked for", reason=reason)
-                self._connection = None
+                    await asyncio.sleep(random.uniform(0, self._spread))  # noqa: S311 - chance is no secret here
             if not told and pause > RECONNECT_PAUSE:
                 told = True
                 if self._peers:
                     _log.warning("no control node answers; what is in force stays", tried=", ".join(self._peers))
                 else:
                     _log.error("no control node is known; start this node with --peeraddresses to follow changes again")
-            await asyncio.sleep(pause)
+            # Not all at the same moment: control nodes that come back are met by every data node of the cluster.
+            await asyncio.sleep(pause + random.uniform(0, self._spread))  # noqa: S311
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _hear(self, peer: Peer, event: dict[str, Any]) -> None:
@@ -212,6 +221,8 @@ class DataNode:
         if peers and peers != self._remembered:
             self._remembered = peers
             self._remember(lambda: self._statedir.save_peers(peers))
+        spread = event.get("spread")
+        self._spread = min(MOST_SPREAD, max(0.0, spread)) if isinstance(spread, int | float) else 0.0
         name = str(event.get("snapshot", ""))
         if not name or name in (self._heard.name, self._unreadable):
             return
@@ -280,7 +291,7 @@ class DataNode:
     async def _report_changes(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(BEAT):
+                async with asyncio.timeout(LIFE):
                     await self._changed.wait()
             self._changed.clear()
             await self._send(self._report())

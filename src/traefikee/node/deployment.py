@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from traefikee.cluster import audit, state
@@ -29,6 +30,11 @@ COMPILE_DEADLINE = 30.0
 APPLY_DEADLINE = 30.0
 """Seconds that the data nodes may take to apply and to say so."""
 BEAT = 2.0
+MOST_NAMED = 20
+"""Data nodes that are named one by one."""
+PROGRESS_EVERY = 1.0
+LOOK_PAUSE = 0.1
+"""Seconds between two looks at very many reports, which come in quick succession."""
 
 Step = Mapping[str, Any]
 
@@ -202,44 +208,86 @@ async def _until(mirror: Mirror, holds: Any, deadline: float, what: str) -> Asyn
             yield {"event": "waiting", "message": f"Waiting for {what}."}
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How far the data nodes that are alive are with a snapshot, by their names in their order.
+
+    :ivar refused: with the reasons.
+    """
+
+    applied: tuple[str, ...]
+    refused: Mapping[str, str]
+    waiting: tuple[str, ...]
+
+
+def outcome(seen: ClusterState, revision: int) -> Outcome:
+    """Return how far the data nodes are with a snapshot."""
+    applied, refused, waiting = [], {}, []
+    for node in seen.with_role(Role.DATA):
+        report, name = node.report, node.record.name
+        if report is None:
+            continue
+        if report.refused_revision is not None and report.refused_revision >= revision:
+            refused[name] = report.refusal
+        elif report.revision is not None and report.revision >= revision:
+            applied.append(name)
+        else:
+            waiting.append(name)
+    return Outcome(tuple(applied), refused, tuple(waiting))
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Return names for a sentence; of many the first, and how many there are besides."""
+    if len(names) <= MOST_NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[: MOST_NAMED // 2])} and {len(names) - MOST_NAMED // 2} others"
+
+
 async def _applied(mirror: Mirror, revision: int) -> AsyncIterator[Step]:
-    """Yield a ``node`` step for each data node that has the snapshot or refuses it, then ``done``."""
+    """Yield a ``node`` step for each data node that has the snapshot or refuses it, then ``done``.
+
+    Of more than :data:`MOST_NAMED` data nodes only those that refuse are named, and ``progress`` steps tell how many
+    have it.
+    """
     told: dict[str, bool] = {}
     loop = asyncio.get_running_loop()
-    until = loop.time() + APPLY_DEADLINE
+    until, progress_at = loop.time() + APPLY_DEADLINE, loop.time() + PROGRESS_EVERY
     while True:
         seen = mirror.state
-        live = [node for node in seen.with_role(Role.DATA) if node.ready]
-        waiting = []
-        for node in live:
-            report, name = node.report, node.record.name
-            if name in told or report is None:
-                continue
-            if report.refused_revision is not None and report.refused_revision >= revision:
+        now = outcome(seen, revision)
+        of = len(now.applied) + len(now.refused) + len(now.waiting)
+        many = of > MOST_NAMED
+        for name, reason in now.refused.items():
+            if name not in told:
                 told[name] = False
-                yield {"event": "node", "ok": False, "name": name, "message": f"{name}: refused: {report.refusal}"}
-            elif report.revision is not None and report.revision >= revision:
+                yield {"event": "node", "ok": False, "name": name, "message": f"{name}: refused: {reason}"}
+        for name in now.applied:
+            if name not in told:
                 told[name] = True
-                yield {"event": "node", "ok": True, "name": name, "message": f"{name}: applied"}
-            else:
-                waiting.append(name)
+                if not many:
+                    yield {"event": "node", "ok": True, "name": name, "message": f"{name}: applied"}
+        waiting = [name for name in now.waiting if name not in told]
         if not waiting:
             break
         if loop.time() > until:
-            yield {
-                "event": "done",
-                "ok": False,
-                "message": f"No answer within {APPLY_DEADLINE:.0f} s from {', '.join(waiting)}.",
-            }
+            message = f"No answer within {APPLY_DEADLINE:.0f} s from {some_of(waiting)}."
+            yield {"event": "done", "ok": False, "message": message}
             return
+        if many and loop.time() > progress_at:
+            progress_at = loop.time() + PROGRESS_EVERY
+            done = sum(told.values())
+            yield {"event": "progress", "applied": done, "of": of, "message": f"Applied by {done} of {of} data nodes."}
         try:
-            async with asyncio.timeout(BEAT):
+            async with asyncio.timeout(PROGRESS_EVERY if many else BEAT):
                 await mirror.wait_for(lambda now, last=seen: now is not last)  # type: ignore[misc]
         except TimeoutError:
-            yield {"event": "waiting", "message": f"Waiting for {', '.join(waiting)}."}
-    refused = [name for name, ok in told.items() if not ok]
+            if not many:
+                yield {"event": "waiting", "message": f"Waiting for {some_of(waiting)}."}
+        if many:
+            await asyncio.sleep(LOOK_PAUSE)
+    refused = sorted(name for name, ok in told.items() if not ok)
     if refused:
-        yield {"event": "done", "ok": False, "message": f"Refused by {', '.join(sorted(refused))}."}
+        yield {"event": "done", "ok": False, "message": f"Refused by {some_of(refused)}."}
     elif not told:
         yield {"event": "done", "ok": True, "message": "No data node is running: those that start will apply it."}
     else:

@@ -1,0 +1,251 @@
+"""Which data nodes this control node hears, and their signs of life in the store.
+
+All of them are kept under one lease, this control node's: one renewal whatever their number. If the control node ends,
+so do they, unless another one has heard the node meanwhile and written the sign under its own lease. What a data node
+says is written only where it differs from what is there; how much it carries goes into a sum for all of them.
+
+The decisions are pure functions; :class:`Attendance` carries them out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from traefikee import log
+from traefikee.cluster import state
+from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.state import Counters, Report, Traffic
+from traefikee.cluster.store import Compare, Delete, KeyValue, Put, Store, StoreRefusedError
+from traefikee.errors import UnreachableError
+
+LEASE = 15
+"""Seconds that the data nodes of a control node which went silent are taken for alive.
+
+Longer than a data node takes to notice it (:data:`SILENCE`) and to be heard by another one.
+"""
+RENEW = 3.0
+SILENCE = 8.0
+"""Seconds that a data node which went silent is taken for alive."""
+LOOK_EVERY = 0.5
+GATHER = 0.05
+"""Seconds that a report waits for others which are written together with it."""
+SUM_EVERY = 5.0
+MOST_TOGETHER = 100
+"""Reports in one transaction: etcd takes 128 operations."""
+RETRY = 0.3
+
+_log = log.get("nodes")
+
+
+@dataclass
+class Heard:
+    """A data node, as this control node has heard it last.
+
+    :ivar stored: its report as the store keeps it.
+    :ivar counters: how much it has carried.
+    :ivar at: when that was (monotonic seconds).
+    :ivar written: the revision of the last write of its report from here; 0 if there was none.
+    """
+
+    stored: bytes
+    counters: Counters
+    at: float
+    written: int = 0
+
+
+def without_counters(report: Report) -> bytes:
+    """Return a report as the store keeps it: what changes all the time is left out."""
+    return report.model_copy(update={"counters": Counters()}).stored()
+
+
+def total(heard: Iterable[Heard]) -> Traffic:
+    """Return what some data nodes carry together."""
+    codes: Counter[str] = Counter()
+    seconds, size, count = 0.0, 0, 0
+    for one in heard:
+        codes.update(one.counters.by_status)
+        seconds += one.counters.duration_seconds_total
+        size += one.counters.response_bytes_total
+        count += 1
+    counters = Counters(
+        by_status=dict(sorted(codes.items())), duration_seconds_total=round(seconds, 3), response_bytes_total=size
+    )
+    return Traffic(counters=counters, data_nodes=count)
+
+
+def to_write(one: Heard, known: KeyValue | None, lease: int) -> bool:
+    """Tell whether a report has to be written: the store has another one, or it is under another one's lease."""
+    return known is None or known.value != one.stored or known.lease != lease
+
+
+def no_longer_ours(heard: Mapping[str, Heard], keys: Mapping[str, KeyValue], lease: int) -> list[str]:
+    """Return the nodes that another control node has heard after this one: they hold on to that one now."""
+    gone = []
+    for identity, one in heard.items():
+        known = keys.get(state.ALIVE + identity)
+        if one.written and known is not None and known.lease != lease and known.mod_revision > one.written:
+            gone.append(identity)
+    return gone
+
+
+def silent(heard: Mapping[str, Heard], now: float) -> list[str]:
+    """Return the nodes that were not heard for too long."""
+    return [identity for identity, one in heard.items() if now - one.at > SILENCE]
+
+
+def to_end(heard: Mapping[str, Heard], keys: Mapping[str, KeyValue], lease: int) -> list[KeyValue]:
+    """Return the signs of life under this control node's lease of nodes that it does not hear."""
+    return [
+        found
+        for key, found in keys.items()
+        if lease and found.lease == lease and key.startswith(state.ALIVE) and key.removeprefix(state.ALIVE) not in heard
+    ]
+
+
+class Attendance:
+    """The data nodes that one control node hears.
+
+    :param identity: this control node's id.
+    """
+
+    def __init__(self, store: Store, mirror: Mirror, identity: str) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._id = identity
+        self._heard: dict[str, Heard] = {}
+        self._due: dict[str, None] = {}
+        """Nodes whose reports are to be written, the longest waiting first."""
+        self._wake = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._lease = 0
+        self._lease_wanted = asyncio.Event()
+        self._sum = b""
+
+    def __len__(self) -> int:
+        return len(self._heard)
+
+    def hear(self, identity: str, report: Report) -> None:
+        """Take note of a data node's report; it is written soon, if it says something new."""
+        stored = without_counters(report)
+        one = self._heard.get(identity)
+        if one is None:
+            one = self._heard[identity] = Heard(stored, report.counters, time.monotonic())
+        else:
+            one.stored, one.counters, one.at = stored, report.counters, time.monotonic()
+        if to_write(one, self._mirror.state.keys.get(state.ALIVE + identity), self._lease):
+            self._ask(identity)
+
+    def _ask(self, identity: str) -> None:
+        self._due[identity] = None
+        self._wake.set()
+
+    async def goodbye(self, identity: str) -> None:
+        """Take a data node's sign of life back: it shows as DOWN at once.
+
+        :raises UnreachableError: if the store does not answer; the sign ends later then.
+        """
+        one = self._heard.pop(identity, None)
+        self._due.pop(identity, None)
+        async with self._writing:
+            known = self._mirror.state.keys.get(state.ALIVE + identity)
+            written = max(one.written if one else 0, known.mod_revision if known else 0)
+            if written:
+                await self._end(state.ALIVE + identity, written)
+
+    async def _end(self, key: str, revision: int) -> None:
+        await self._store.transact([Compare.unchanged(key, revision)], [Delete(key)])
+
+    async def run(self) -> None:
+        """Keep the lease, the signs of life and the sum up for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_lease(), name="lease of data nodes")
+            tasks.create_task(self._write(), name="reports of data nodes")
+            tasks.create_task(self._look(), name="silent data nodes")
+            tasks.create_task(self._tell_sum(), name="traffic of data nodes")
+
+    async def _keep_lease(self) -> None:
+        while True:
+            try:
+                if not self._lease or not await self._store.keep_alive(self._lease):
+                    lost = self._lease
+                    self._lease = await self._store.grant(LEASE)
+                    self._sum = b""
+                    for identity in self._heard:
+                        self._ask(identity)
+                    if lost:
+                        _log.warning("the lease of the data nodes had ended; they were DOWN for a moment")
+            except UnreachableError:
+                await asyncio.sleep(RETRY)
+                continue
+            self._lease_wanted.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RENEW):
+                    await self._lease_wanted.wait()
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(GATHER)
+            self._wake.clear()
+            while self._due:
+                if not self._lease or not await self._write_some():
+                    await asyncio.sleep(RETRY)
+
+    async def _write_some(self) -> bool:
+        async with self._writing:
+            due = list(self._due)[:MOST_TOGETHER]
+            for identity in due:
+                del self._due[identity]
+            some = {identity: self._heard[identity] for identity in due if identity in self._heard}
+            if not some:
+                return True
+            puts = [Put(state.ALIVE + identity, one.stored, self._lease) for identity, one in some.items()]
+            try:
+                revision = await self._store.transact([], puts)
+            except UnreachableError as error:
+                # It may have been written or not: written again is the same.
+                self._due = {**dict.fromkeys(some), **self._due}
+                if isinstance(error, StoreRefusedError):
+                    # Perhaps the lease is gone: that is asked at once.
+                    self._lease_wanted.set()
+                return False
+            for one in some.values():
+                one.written = revision or 0
+            return True
+
+    async def _look(self) -> None:
+        """End the signs of life of nodes that went silent."""
+        looked = time.monotonic()
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            now = time.monotonic()
+            if now - looked > 2 * LOOK_EVERY:
+                # This process stood still: what nodes have said meanwhile may not have been read yet.
+                for one in self._heard.values():
+                    one.at += now - looked
+            looked = now
+            keys = self._mirror.state.keys
+            for identity in no_longer_ours(self._heard, keys, self._lease):
+                del self._heard[identity]
+            for identity in silent(self._heard, now):
+                del self._heard[identity]
+                node = self._mirror.state.node(identity)
+                _log.warning("a data node is silent", name=node.record.name if node else identity, seconds=SILENCE)
+            async with self._writing:
+                for found in to_end(self._heard, self._mirror.state.keys, self._lease):
+                    with contextlib.suppress(UnreachableError):
+                        await self._end(found.key, found.mod_revision)
+
+    async def _tell_sum(self) -> None:
+        while True:
+            await asyncio.sleep(SUM_EVERY)
+            stored = total(self._heard.values()).stored()
+            if self._lease and stored != self._sum:
+                with contextlib.suppress(UnreachableError):
+                    await self._store.transact([], [Put(state.TRAFFIC + self._id, stored, self._lease)])
+                    self._sum = stored

@@ -1,0 +1,76 @@
+"""What data nodes are told as it changes: made once for each change, and only those are woken whose news it is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any
+
+from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.state import ClusterState
+
+Announce = Callable[[ClusterState, str], Mapping[str, Any]]
+UNCHANGED = b'{"event": "unchanged"}\n'
+
+
+class _Listener:
+    def __init__(self, told: Mapping[str, Any]) -> None:
+        self.told = told
+        self.changed = asyncio.Event()
+
+
+class News:
+    """The streams that this control node holds.
+
+    :param announce: what a node, named by its id, is told of a state.
+    """
+
+    def __init__(self, mirror: Mirror, announce: Announce) -> None:
+        self._mirror = mirror
+        self._announce = announce
+        self._listeners: dict[_Listener, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._listeners)
+
+    async def run(self) -> None:
+        """Wake streams for ever."""
+        told = -1
+        async for seen in self._mirror.states():
+            if seen.news == told:
+                continue
+            told = seen.news
+            for listener, identity in self._listeners.items():
+                now = self._announce(seen, identity)
+                if now != listener.told:
+                    listener.told = now
+                    listener.changed.set()
+
+    @contextlib.contextmanager
+    def _listening(self, identity: str) -> Iterator[_Listener]:
+        listener = _Listener(self._announce(self._mirror.state, identity))
+        self._listeners[listener] = identity
+        try:
+            yield listener
+        finally:
+            del self._listeners[listener]
+
+    async def lines(self, identity: str, beat: float, goes_on: Callable[[], bool]) -> AsyncIterator[bytes]:
+        """Yield lines of JSON for one node: what it is told now, each change of it, and one every ``beat`` seconds.
+
+        :param goes_on: asked before each line; the stream ends when it says no.
+        """
+        with self._listening(identity) as listener:
+            told: Mapping[str, Any] = {}
+            while goes_on():
+                if listener.told != told:
+                    told = listener.told
+                    yield json.dumps(told).encode() + b"\n"
+                else:
+                    yield UNCHANGED
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(beat):
+                        await listener.changed.wait()
+                listener.changed.clear()
