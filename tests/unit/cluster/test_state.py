@@ -1,10 +1,13 @@
 """The cluster as a value: what the keys of the store say."""
 
-from tests.unit.cluster.support_state import cluster, control, data
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.cluster.support_state import cluster, control, data, info
 
 from traefikee.cluster import state
-from traefikee.cluster.state import Phase
+from traefikee.cluster.state import Deployment, Phase, Pointer, ProviderStatus, Report, Traffic
 from traefikee.cluster.store import KeyValue
+from traefikee.config.static import StaticConfiguration
 
 
 def test_an_empty_store_is_a_cluster_that_forms() -> None:
@@ -40,3 +43,84 @@ def test_a_value_that_cannot_be_read_is_left_out() -> None:
     key = state.NODES + "x"
     broken = state.from_keys(8, {**seen.keys, key: KeyValue(key, b"{", 1, 1)})
     assert [node.record.name for node in broken.nodes] == ["a"]
+
+
+# --- read by what changed ---
+
+_IDS = ("id-a", "id-b", "id-d", "id-e")
+_RECORDS = (control("a"), control("z", left=True), control("b", member=0), data("a"), data("d"))
+_REPORTS = [
+    Report(agent_version="1").stored(),
+    Report(agent_version="1", revision=3).stored(),
+    Report(agent_version="2", refused_revision=4, refusal="no").stored(),
+]
+_DEPLOYMENTS = [
+    Deployment(number=number, at="now", by=by, command="", configuration=StaticConfiguration()).stored()
+    for number, by in ((1, "a"), (2, "b"))
+]
+_VALUES: dict[str, list[bytes]] = {
+    **{
+        state.NODES + one: [*(record.model_copy(update={"id": one}).stored() for record in _RECORDS), b"{"]
+        for one in _IDS
+    },
+    **{state.ALIVE + one: [*_REPORTS, b"{"] for one in (*_IDS, "stranger")},
+    **{state.TRAFFIC + one: [Traffic(data_nodes=2).stored(), b"[]"] for one in _IDS},
+    state.LEADER: [one.encode() for one in _IDS],
+    state.INFO: [info().stored(), b"{"],
+    state.PHASE: [one.encode() for one in Phase],
+    state.CURRENT: [b"1", b"2"],
+    state.CONFIGS + "1": [*_DEPLOYMENTS, b"{"],
+    state.CONFIGS + "2": _DEPLOYMENTS,
+    state.SNAPSHOT: [Pointer(revision=1, config=1).stored(), Pointer(revision=2, config=1).stored()],
+    state.PROVIDERS: [state.stored_providers({"file": ProviderStatus(state="ok", since="now")}), b"{"],
+    state.STATE + "something/else": [b"1", b"2"],
+}
+_CHANGES = st.sampled_from(sorted(_VALUES)).flatmap(
+    lambda key: st.tuples(st.just(key), st.none() | st.sampled_from(_VALUES[key]))
+)
+
+
+@given(st.lists(st.lists(_CHANGES, max_size=5), max_size=12))
+def test_a_state_that_follows_changes_is_the_one_that_is_read_afresh(
+    batches: list[list[tuple[str, bytes | None]]],
+) -> None:
+    followed, keys = state.from_keys(0, {}), dict[str, KeyValue]()
+    for revision, batch in enumerate(batches, 1):
+        changed: list[tuple[str, KeyValue | None]] = []
+        for key, value in batch:
+            created = keys[key].create_revision if key in keys else revision
+            now = None if value is None else KeyValue(key, value, created, revision)
+            changed.append((key, now))
+            if now is None:
+                keys.pop(key, None)
+            else:
+                keys[key] = now
+        before = followed
+        followed = state.advance(before, revision, changed)
+        afresh = state.from_keys(revision, dict(keys))
+        assert followed == afresh
+        assert list(followed.by_id) == [node.record.id for node in followed.nodes]
+        assert followed.control_addresses == afresh.control_addresses
+        assert before.revision == revision - 1, "the state before is left as it was"
+
+
+def test_what_data_nodes_report_is_no_news_for_data_nodes() -> None:
+    seen = cluster([control("a"), data("d")])
+    report = Report(agent_version="1", revision=9).stored()
+
+    def after(key: str) -> int:
+        return state.advance(seen, 99, [(key, KeyValue(key, report, 3, 99))]).news
+
+    assert after(state.ALIVE + "id-d") == seen.news
+    assert after(state.TRAFFIC + "id-a") == seen.news
+    assert after(state.ALIVE + "id-a") == 99, "where they can go to has changed"
+    assert after(state.NODES + "id-d") == after(state.SNAPSHOT) == after(state.STATE + "anything") == 99
+
+
+def test_what_did_not_change_is_not_read_again() -> None:
+    seen = cluster([control("a"), data("d"), data("e")])
+    key = state.ALIVE + "id-d"
+    after = state.advance(seen, 9, [(key, KeyValue(key, Report(agent_version="2").stored(), 3, 9))])
+    same = [(one.record.name, one is other) for one, other in zip(seen.nodes, after.nodes, strict=True)]
+    assert same == [("a", True), ("d", False), ("e", True)]
+    assert after.info is seen.info
