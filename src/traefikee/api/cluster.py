@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from traefikee import log
 from traefikee.api.answers import error_body, lines, on_error, on_missing, read_body
 from traefikee.cluster.admission import Admission
-from traefikee.cluster.attendance import Attendance
+from traefikee.cluster.attendance import BALANCE_EVERY, Attendance, surplus
 from traefikee.cluster.messages import BEAT, LIFE, DataReport, JoinRequest, MemberRequest
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.roles import Role
@@ -27,6 +28,8 @@ from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
 from traefikee.node.frames import Frames
 from traefikee.node.news import News
 from traefikee.node.publishing import SnapshotStore
+
+_log = log.get("nodes")
 
 COME_AT_ONCE = 500
 """Data nodes that may come in one second: each costs a control node two handshakes and some requests."""
@@ -69,6 +72,16 @@ class Cluster:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._attendance.run(), name="attendance")
             tasks.create_task(self._news.run(), name="news")
+            tasks.create_task(self._balance(mirror), name="balance")
+
+    async def _balance(self, mirror: Mirror) -> None:
+        """End some streams now and then if other control nodes hold far fewer."""
+        while True:
+            await asyncio.sleep(BALANCE_EVERY)
+            count = surplus(mirror.state, self._id, len(self._news))
+            if count:
+                _log.info("some data nodes are let go to other control nodes", count=count, held=len(self._news))
+                self._news.let_go(count)
 
     def _ready(self) -> tuple[Store, Mirror, Admission]:
         if self._parts is None:

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from traefikee import log
 from traefikee.cluster import state
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.state import Counters, Report, Traffic
+from traefikee.cluster.roles import Role
+from traefikee.cluster.state import ClusterState, Counters, Report, Traffic
 from traefikee.cluster.store import Compare, Delete, KeyValue, Put, Store, StoreRefusedError
 from traefikee.errors import UnreachableError
 
@@ -38,6 +39,11 @@ SUM_EVERY = 5.0
 MOST_TOGETHER = 100
 """Reports in one transaction: etcd takes 128 operations."""
 RETRY = 0.3
+BALANCE_EVERY = 10.0
+UNEVEN = 1.2
+FEW = 10
+"""A control node has too many streams if it has more than this much more than its share."""
+MOST_LET_GO = 50
 
 _log = log.get("nodes")
 
@@ -105,6 +111,21 @@ def to_end(heard: Mapping[str, Heard], keys: Mapping[str, KeyValue], lease: int)
         for key, found in keys.items()
         if lease and found.lease == lease and key.startswith(state.ALIVE) and key.removeprefix(state.ALIVE) not in heard
     ]
+
+
+def surplus(seen: ClusterState, identity: str, streams: int) -> int:
+    """Return how many of its streams a control node ends now, so that others which have far fewer get some of them.
+
+    One that comes back has none, and data nodes do not leave by themselves. As long as there is a control node of which
+    it is not known how many it has, nobody is sent there.
+
+    :param streams: how many it holds.
+    """
+    ready = [node.record.id for node in seen.with_role(Role.CONTROL) if node.ready]
+    if identity not in ready or any(one not in seen.traffic for one in ready):
+        return 0
+    share = (streams + sum(seen.traffic[one].data_nodes for one in ready if one != identity)) / len(ready)
+    return max(0, min(MOST_LET_GO, int(streams - share * UNEVEN - FEW)))
 
 
 class Attendance:

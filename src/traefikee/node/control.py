@@ -33,6 +33,7 @@ from traefikee.node.internal import (
     compile_internal,
 )
 from traefikee.node.leader import Leader
+from traefikee.node.lifecycle import raise_file_limit
 from traefikee.node.publishing import SnapshotStore
 from traefikee.node.statedir import Identity, StateDir
 from traefikee.node.succession import watch_leader
@@ -136,6 +137,7 @@ class ControlNode:
         enter: Callable[[ControlNode], Coroutine[Any, Any, None]],
         duties: Callable[[ControlNode], Coroutine[Any, Any, None]] | None,
     ) -> None:
+        raise_file_limit()
         run = self.statedir.run
         control = ControlAPI(
             Parts(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ class _Listener:
     def __init__(self, told: Mapping[str, Any]) -> None:
         self.told = told
         self.changed = asyncio.Event()
+        self.let_go = False
 
 
 class News:
@@ -48,6 +50,12 @@ class News:
                     listener.told = now
                     listener.changed.set()
 
+    def let_go(self, count: int) -> None:
+        """End so many of the streams: their nodes look for another control node, or come back."""
+        for listener in random.sample(list(self._listeners), min(count, len(self._listeners))):
+            listener.let_go = True
+            listener.changed.set()
+
     @contextlib.contextmanager
     def _listening(self, identity: str) -> Iterator[_Listener]:
         listener = _Listener(self._announce(self._mirror.state, identity))
@@ -64,7 +72,7 @@ class News:
         """
         with self._listening(identity) as listener:
             told: Mapping[str, Any] = {}
-            while goes_on():
+            while goes_on() and not listener.let_go:
                 if listener.told != told:
                     told = listener.told
                     yield json.dumps(told).encode() + b"\n"

@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
-from tests.unit.cluster.support_state import control, data
+from tests.unit.cluster.support_state import cluster, control, data
 
 from traefikee.cluster import attendance, state
-from traefikee.cluster.attendance import Attendance, Heard, no_longer_ours, silent, to_end, to_write, total
+from traefikee.cluster.attendance import Attendance, Heard, no_longer_ours, silent, surplus, to_end, to_write, total
 from traefikee.cluster.state import ClusterState, Counters, Report, Traffic
 from traefikee.cluster.store import Compare, Delete, KeyValue, Put, StoreRefusedError
 from traefikee.errors import UnreachableError
@@ -74,6 +74,31 @@ def test_the_sum() -> None:
         data_nodes=3,
     )
     assert total([]) == Traffic()
+
+
+@pytest.mark.parametrize(
+    ("streams", "others", "let_go"),
+    [
+        (500, (500, 0), 50),  # another one is back
+        (420, (420, 160), 10),
+        (400, (400, 200), 0),
+        (333, (334, 333), 0),
+        (2, (0, 0), 0),  # so few that it does not matter
+        (13, (0, 0), 0),
+        (40, (0, 0), 14),
+        (500, (500, None), 0),  # of an earlier version: it does not tell
+    ],
+)
+def test_streams_are_evened_out(streams: int, others: tuple[int | None, int | None], let_go: int) -> None:
+    seen = cluster([control("me"), control("a"), control("b")], [control("down")])
+    changes = []
+    for name, count in zip(("a", "b"), others, strict=True):
+        key = f"{state.TRAFFIC}id-{name}"
+        if count is not None:
+            changes.append((key, KeyValue(key, Traffic(data_nodes=count).stored(), 1, 9)))
+    mine = state.TRAFFIC + ME
+    changes.append((mine, KeyValue(mine, Traffic().stored(), 1, 9)))
+    assert surplus(state.advance(seen, 9, changes), ME, streams) == let_go
 
 
 # --- carried out ---

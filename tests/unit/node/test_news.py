@@ -26,6 +26,11 @@ async def line(stream: AsyncIterator[bytes]) -> dict[str, Any]:
     return said
 
 
+async def ended(stream: AsyncIterator[bytes]) -> bool:
+    """Wait for a stream's next line, or its end."""
+    return await anext(stream, b"") == b""
+
+
 class Held:
     """A mirror that is told its states, and news over it."""
 
@@ -89,3 +94,21 @@ def test_a_report_wakes_nobody() -> None:
 
 def test_many_data_nodes_are_told_not_to_come_all_at_once() -> None:
     assert (spread(2), spread(24), spread(100), spread(1000), spread(10_000)) == (0.0, 0.0, 0.2, 2.0, 2.0)
+
+
+def test_streams_that_are_let_go_end() -> None:
+    async def main() -> None:
+        held = Held()
+        streams = [held.news.lines(f"id-{number}", 60, lambda: True) for number in range(5)]
+        for stream in streams:
+            await line(stream)
+        held.news.let_go(2)
+        following = [asyncio.ensure_future(ended(stream)) for stream in streams]
+        done, _ = await asyncio.wait(following, timeout=0.05)
+        assert [one.result() for one in done] == [True, True]
+        assert len(held.news) == 3
+        held.news.let_go(50)
+        assert await asyncio.gather(*following) == [True] * 5
+        held.task.cancel()
+
+    asyncio.run(main())
