@@ -18,6 +18,8 @@ ONLY ?=
 PROXIES ?=
 # How long each fuzz target runs, in seconds; ONLY names some (beginnings, with commas).
 TIME ?= 60
+# How many data nodes are simulated.
+NODES ?= 1000
 # More arguments for pytest, for example: make pytest ARGS='-k malformed -x'
 ARGS ?=
 
@@ -67,6 +69,10 @@ measure: build #? how long changes and failovers take here, and how much memory 
 .PHONY: measure-scale
 measure-scale: build #? how long a change takes with 10,000 frontends in Consul, and what it costs (docs/measurements.md)
 	$(BIN)/python scripts/measure-scale
+
+.PHONY: measure-nodes
+measure-nodes: build #? what many data nodes (NODES=1000, simulated) cost three control nodes (docs/measurements.md)
+	NODES='$(NODES)' $(BIN)/python scripts/measure-nodes
 
 .PHONY: bench
 bench: build $(VENV)/.bench-dependencies #? the engine beside other proxies (ROUNDS=1 ONLY=http1,idle: a short turn)
