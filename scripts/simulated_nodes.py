@@ -60,7 +60,7 @@ class NoJournal:
 
 
 class NoEngine:
-    """An engine that takes everything and counts requests that nobody sent."""
+    """An engine that counts requests which nobody sent."""
 
     version = "simulated"
 
@@ -71,12 +71,6 @@ class NoEngine:
     def client(self) -> NoEngine:
         """Itself."""
         return self
-
-    async def apply(self, snapshot: bytes) -> None:
-        """Take a snapshot."""
-
-    async def change(self, change: bytes) -> None:
-        """Take a change."""
 
     async def counters(self) -> dict[str, Any]:
         """Totals that have grown since they were read last."""
@@ -126,6 +120,9 @@ class SimulatedNode(DataNode):
             self._told = revision
             tell("taken", self._number, revision)
         return taken
+
+    async def _tell_engine(self, wanted: State) -> None:
+        """There is none."""
 
     async def live(self) -> None:
         """Do what a data node does, but for its engine."""

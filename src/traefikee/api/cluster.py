@@ -7,6 +7,8 @@ certificate gets further than the CA and the join, which a token guards.
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -34,6 +36,8 @@ _log = log.get("nodes")
 COME_AT_ONCE = 500
 """Data nodes that may come in one second: each costs a control node two handshakes and some requests."""
 LONGEST_SPREAD = 2.0
+LARGEST_TOLD = 8 * 1024
+"""Bytes of a change that is told on the streams; data nodes fetch larger ones."""
 
 
 class Cluster:
@@ -48,6 +52,8 @@ class Cluster:
         self._id = identity
         self._parts: tuple[Store, Mirror, Admission] | None = None
         self._has_quorum: Callable[[], bool] = lambda: False
+        self._change = ("", "")
+        """The published snapshot's name, and the change that made it as base64; an empty text if it is not told."""
         self._attendance: Attendance
         self._news: News
         self._frames: Frames
@@ -65,7 +71,7 @@ class Cluster:
         :param has_quorum: whether the store takes writes here; without, this node knows nothing new.
         """
         self._attendance = Attendance(store, mirror, self._id)
-        self._news = News(mirror, announcement)
+        self._news = News(mirror, self._announce, self._read_change)
         self._frames = Frames(snapshots)
         self._parts = (store, mirror, admission)
         self._has_quorum = has_quorum
@@ -73,6 +79,23 @@ class Cluster:
             tasks.create_task(self._attendance.run(), name="attendance")
             tasks.create_task(self._news.run(), name="news")
             tasks.create_task(self._balance(mirror), name="balance")
+
+    async def _read_change(self, seen: ClusterState) -> None:
+        """Read the newest change, so that it can be told with the news of it, if it is small."""
+        pointer = seen.pointer
+        if pointer is None or pointer.name == self._change[0]:
+            return
+        self._change = (pointer.name, "")
+        if len(pointer.snapshot) > 1 and pointer.snapshot[-1].size <= LARGEST_TOLD:
+            # Without it, data nodes ask for it.
+            with contextlib.suppress(UnreachableError):
+                frame = await self._frames.get(pointer.snapshot, len(pointer.snapshot) - 1)
+                self._change = (pointer.name, base64.b64encode(frame).decode())
+
+    def _announce(self, seen: ClusterState, identity: str) -> Mapping[str, Any]:
+        told = announcement(seen, identity)
+        name, change = self._change
+        return {**told, "change": change} if change and name == told["snapshot"] else told
 
     async def _balance(self, mirror: Mirror) -> None:
         """End some streams now and then if other control nodes hold far fewer."""

@@ -30,7 +30,7 @@ LEASE = 15
 Longer than a data node takes to notice it (:data:`SILENCE`) and to be heard by another one.
 """
 RENEW = 3.0
-SILENCE = 8.0
+SILENCE = 9.0
 """Seconds that a data node which went silent is taken for alive."""
 LOOK_EVERY = 0.5
 GATHER = 0.05

@@ -6,6 +6,7 @@ The engine outlives the agent: an agent that starts finds a running engine throu
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import random
 import signal
@@ -227,6 +228,11 @@ class DataNode:
         if not name or name in (self._heard.name, self._unreadable):
             return
         known = self._heard
+        told = told_change(event, known)
+        if told is not None:
+            self._heard, frames = told
+            await self._apply_and_save(self._heard, frames)
+            return
         while True:
             frames, _ = changes.split(await peer.fetch(f"/v1/snapshots/{name}?have={known.name}"))
             try:
@@ -350,6 +356,19 @@ class DataNode:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2):
                 await self._send(self._report(leaving=True))
+
+
+def told_change(event: Mapping[str, Any], known: State) -> tuple[State, list[bytes]] | None:
+    """Return what the change that came with the news makes of what is known, with its frames.
+
+    :returns: None if none came, or if it is not for what is known: then it has to be fetched.
+    """
+    try:
+        frames, _ = changes.split(base64.b64decode(str(event.get("change", "")), validate=True))
+        made = changes.follow(known, frames)
+    except ValueError:
+        return None
+    return (made, frames) if made.name == event.get("snapshot") else None
 
 
 async def data_node(statedir: StateDir, newcomer: Newcomer, options: DataOptions) -> bool:

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import ClusterState
 
 Announce = Callable[[ClusterState, str], Mapping[str, Any]]
+Prepare = Callable[[ClusterState], Awaitable[None]]
 UNCHANGED = b'{"event": "unchanged"}\n'
 
 
@@ -27,11 +28,14 @@ class News:
     """The streams that this control node holds.
 
     :param announce: what a node, named by its id, is told of a state.
+    :param prepare: called first for each state that is told.
     """
 
-    def __init__(self, mirror: Mirror, announce: Announce) -> None:
+    def __init__(self, mirror: Mirror, announce: Announce, prepare: Prepare) -> None:
         self._mirror = mirror
         self._announce = announce
+        self._prepare = prepare
+        self._encoded: tuple[Mapping[str, Any], bytes] = ({}, b"{}\n")
         self._listeners: dict[_Listener, str] = {}
 
     def __len__(self) -> int:
@@ -44,6 +48,7 @@ class News:
             if seen.news == told:
                 continue
             told = seen.news
+            await self._prepare(seen)
             for listener, identity in self._listeners.items():
                 now = self._announce(seen, identity)
                 if now != listener.told:
@@ -55,6 +60,12 @@ class News:
         for listener in random.sample(list(self._listeners), min(count, len(self._listeners))):
             listener.let_go = True
             listener.changed.set()
+
+    def _line(self, told: Mapping[str, Any]) -> bytes:
+        # Most are told the same.
+        if told != self._encoded[0]:
+            self._encoded = told, json.dumps(told).encode() + b"\n"
+        return self._encoded[1]
 
     @contextlib.contextmanager
     def _listening(self, identity: str) -> Iterator[_Listener]:
@@ -75,7 +86,7 @@ class News:
             while goes_on() and not listener.let_go:
                 if listener.told != told:
                     told = listener.told
-                    yield json.dumps(told).encode() + b"\n"
+                    yield self._line(told)
                 else:
                     yield UNCHANGED
                 with contextlib.suppress(TimeoutError):

@@ -38,9 +38,12 @@ class Held:
         nowhere: Any = None
         self.mirror = Mirror(nowhere)
         self.mirror.state = cluster([control("a"), data("d"), data("e")])
-        self.asked = 0
-        self.news = News(self.mirror, self.announce)
+        self.asked = self.prepared = 0
+        self.news = News(self.mirror, self.announce, self.prepare)
         self.task = asyncio.create_task(self.news.run())
+
+    async def prepare(self, seen: ClusterState) -> None:
+        self.prepared = seen.pointer.revision if seen.pointer else 0
 
     def announce(self, seen: ClusterState, identity: str) -> dict[str, Any]:
         self.asked += 1
@@ -61,7 +64,7 @@ def test_a_stream_tells_what_is_and_what_changes_and_beats_meanwhile() -> None:
         assert (first["event"], first["you"], first["revision"]) == ("cluster", "id-d", 0)
         assert (await line(stream)) == {"event": "unchanged"}
         await held.becomes(publish(held.mirror.state, 5))
-        assert (await line(stream))["revision"] == 5
+        assert (await line(stream))["revision"] == held.prepared == 5
         assert (await line(stream)) == {"event": "unchanged"}
         goes_on[0] = False
         assert [one async for one in stream] == [], "without a quorum it ends"
