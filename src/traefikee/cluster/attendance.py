@@ -258,8 +258,9 @@ class Attendance:
                 node = self._mirror.state.node(identity)
                 _log.warning("a data node is silent", name=node.record.name if node else identity, seconds=SILENCE)
             async with self._writing:
-                for found in to_end(self._heard, self._mirror.state.keys, self._lease):
-                    with contextlib.suppress(UnreachableError):
+                # If the store does not answer they wait, and so does nothing else.
+                with contextlib.suppress(UnreachableError):
+                    for found in to_end(self._heard, self._mirror.state.keys, self._lease):
                         await self._end(found.key, found.mod_revision)
 
     async def _tell_sum(self) -> None:
