@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from traefikee import log
-from traefikee.errors import RefusedError, Source, TraefikeeError
+from traefikee.errors import RefusedError, Source, TraefikeeError, UnreachableError
 
 LARGEST_BODY = 16 * 1024 * 1024
 """Bytes of a request body that the agent reads; its requests are far smaller."""
@@ -46,13 +46,17 @@ async def read_body(request: Request, model: type[BaseModel]) -> Any:
     """Read a JSON body into a model.
 
     :raises RefusedError: naming every field that is wrong, or that the body is too large.
+    :raises UnreachableError: if the client is gone; nobody hears the answer.
     """
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > LARGEST_BODY:
-            raise RefusedError(f"the request is larger than {LARGEST_BODY} bytes", kind="invalid")
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > LARGEST_BODY:
+                raise RefusedError(f"the request is larger than {LARGEST_BODY} bytes", kind="invalid")
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise UnreachableError("the client went away", kind="client") from None
     try:
         return model.model_validate_json(b"".join(chunks))
     except ValidationError as error:
