@@ -234,15 +234,18 @@ def test_a_goodbye_counts_at_once_even_if_the_report_was_just_heard() -> None:
     run(work)
 
 
-def test_who_is_silent_ends_and_who_is_heard_elsewhere_does_not() -> None:
+def test_who_is_silent_ends_and_who_is_heard_elsewhere_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(store: FakeStore, attending: Attendance) -> None:
         for record in (control("a"), data("silent"), data("moved")):
             store.put(state.NODES + record.id, record.stored())
         for name in ("id-silent", "id-moved", "id-heard"):
             attending.hear(name, report())
         await until(lambda: len(store.alive) == 3)
-        moved = store.alive["id-moved"]
+        moved, silence = store.alive["id-moved"], attendance.SILENCE
+        monkeypatch.setattr(attendance, "SILENCE", 3600)
         store.put(moved.key, moved.value, 7)
+        await until(lambda: len(attending) == 2)
+        monkeypatch.setattr(attendance, "SILENCE", silence)
         while "id-silent" in store.alive:
             attending.hear("id-heard", report())
             await asyncio.sleep(0.005)
@@ -255,13 +258,15 @@ def test_who_is_silent_ends_and_who_is_heard_elsewhere_does_not() -> None:
     run(work)
 
 
-def test_a_lease_that_ended_and_a_store_that_was_away() -> None:
+def test_a_lease_that_ended_and_a_store_that_was_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attendance, "RENEW", 3600)
+
     async def work(store: FakeStore, attending: Attendance) -> None:
         attending.hear("id-a", report())
         await until(lambda: "id-a" in store.alive)
         store.end_lease(store.alive["id-a"].lease)
         assert not store.alive
-        # Not the next renewal, but the next report finds it, if that is sooner.
+        # The next renewal is far away: the next report finds it.
         attending.hear("id-a", report())
         await until(lambda: "id-a" in store.alive)
         store.answers = False
