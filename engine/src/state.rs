@@ -19,6 +19,8 @@ pub(crate) struct Shared {
     pub(crate) stats: Box<[WorkerStats]>,
     /// Whether the engine is stopping.
     pub(crate) draining: AtomicBool,
+    /// Whether pings say that this node is not to be used: it stops, or it was drained.
+    pub(crate) unavailable: AtomicBool,
     /// The file descriptors that there may be.
     pub(crate) descriptors: Descriptors,
     /// What is counted beside the requests.
@@ -34,6 +36,7 @@ impl Shared {
             tables: ArcSwap::from_pointee(Tables::empty()),
             stats: (0..workers).map(|_| WorkerStats::new()).collect(),
             draining: AtomicBool::new(false),
+            unavailable: AtomicBool::new(false),
             descriptors,
             metrics: Metrics::default(),
             closed: Notify::new(),

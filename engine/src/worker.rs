@@ -50,9 +50,11 @@ pub(crate) enum Order {
     Drain,
     /// To end what has no end of its own: the time for ending by itself is over.
     Hurry,
-    /// To accept no more at all, since another engine does: connections are to end with their next answer. Answered when
-    /// all listeners are closed.
+    /// To accept no more at all for now, since another engine does, or since the node is drained: connections are to end
+    /// with their next answer. Answered when all listeners are closed.
     Leave(oneshot::Sender<()>),
+    /// To end the idle connections of listeners that were left.
+    EndIdle,
 }
 
 /// Tells the connections of a listener that they are to end. Waiting for that costs no lock: each request does it.
@@ -278,6 +280,8 @@ async fn run(index: usize, shared: Arc<Shared>, mut orders: mpsc::UnboundedRecei
             }
             Some(Order::Hurry) => worker.left.borrow().iter().for_each(|gate| gate.set(Passing::Over)),
             Some(Order::Leave(done)) => {
+                // Whose connections have all ended is of no interest any more.
+                worker.left.borrow_mut().retain(|gate| Rc::strong_count(gate) > 1);
                 for listening in worker.listeners.take().into_values().flatten() {
                     listening.gate.set(Passing::Leaving);
                     let _ = listening.closed.await;
@@ -285,6 +289,7 @@ async fn run(index: usize, shared: Arc<Shared>, mut orders: mpsc::UnboundedRecei
                 }
                 let _ = done.send(());
             }
+            Some(Order::EndIdle) => worker.left.borrow().iter().for_each(|gate| gate.set(Passing::Closed)),
         }
     }
 }
@@ -325,10 +330,14 @@ async fn accept(worker: Rc<Worker>, slot: Slot, gate: Rc<Gate>, listener: TcpLis
             }
         }
     }
-    // Who is in the queue has been promised an answer by the kernel; closing it would reset them.
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    while let Poll::Ready(Ok((stream, peer))) = listener.poll_accept(&mut cx) {
-        spawn(&worker, slot, &gate, stream, peer);
+    // Who is in the queue has been promised an answer by the kernel; closing it would reset them. The queue itself is
+    // asked: the runtime does not know yet who came since it last looked.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            spawn(&worker, slot, &gate, stream, peer);
+        }
     }
 }
 

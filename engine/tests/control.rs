@@ -337,6 +337,37 @@ fn stopping_finishes_the_running_request() {
 }
 
 #[test]
+fn draining_refuses_newcomers_and_lets_the_rest_end() {
+    let origin = Origin::echo();
+    let mut snapshot = snapshot_to(&origin.url);
+    snapshot["settings"]["grace_timeout_ms"] = json!(60_000);
+    let engine = Engine::with(&snapshot);
+    let address = engine.address("http");
+    let mut client = engine.connect();
+    assert_eq!(client.get("/").field("Connection"), None);
+    assert_eq!(engine.ask("POST", "/drain", ""), (202, json!({})));
+    eventually("a refused connection", || TcpStream::connect(address).is_err().then_some(()));
+    let status = engine.get("/status");
+    assert_eq!(
+        (&status["state"], &status["connections"], &status["requests"]),
+        (&json!("draining"), &json!(1), &json!(0))
+    );
+    assert_eq!(status["listeners"], json!([]));
+    assert_eq!(client.get("/").field("Connection"), Some("close"));
+    assert!(client.rest().is_empty());
+    eventually("its end", || (engine.get("/status")["state"] == "drained").then_some(()));
+
+    snapshot["revision"] = json!(2);
+    engine.put(&snapshot);
+    assert!(TcpStream::connect(address).is_err());
+    assert_eq!(engine.ask("POST", "/undrain", ""), (200, json!({})));
+    let status = engine.get("/status");
+    assert_eq!((&status["state"], &status["revision"]), (&json!("running"), &json!(2)));
+    let mut client = engine.connect();
+    assert_eq!(client.get("/").field("Connection"), None);
+}
+
+#[test]
 fn stopping_does_not_wait_longer_than_the_grace_time() {
     let origin = Origin::start(|conn| {
         conn.rest();

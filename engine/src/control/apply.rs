@@ -74,6 +74,8 @@ pub(crate) struct Applier {
     states: States,
     next_slot: Slot,
     inherited: Inherited,
+    /// Whether nothing is listened on: the entry points of snapshots are in force for the connections that there are.
+    closed: bool,
 }
 
 /// The sockets of a new listener: the workers', and the ones that are kept.
@@ -101,6 +103,7 @@ impl Applier {
             states: States::default(),
             next_slot: 0,
             inherited,
+            closed: false,
         }
     }
 
@@ -113,7 +116,7 @@ impl Applier {
                 sockets: listener.sockets.iter().map(std::net::TcpListener::try_clone).collect::<io::Result<_>>()?,
             })
         };
-        self.listeners.values().map(of).collect()
+        self.listeners.values().filter(|listener| !listener.sockets.is_empty()).map(of).collect()
     }
 
     /// Gives up the listeners; the workers are told elsewhere.
@@ -121,8 +124,70 @@ impl Applier {
         self.listeners.clear();
     }
 
+    /// Whether nothing is listened on, whatever snapshots come.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Whether anything is listened on.
+    pub(crate) fn listens(&self) -> bool {
+        self.listeners.values().any(|listener| !listener.sockets.is_empty())
+    }
+
+    /// Closes the listeners, and those of later snapshots too, until [`Self::open`]. Connections stay: they are to end
+    /// with their next answer. When this returns, all that waited in the queues are accepted.
+    pub(crate) async fn close(&mut self) {
+        self.closed = true;
+        for listener in self.listeners.values_mut() {
+            listener.sockets.clear();
+        }
+        let mut acknowledged = Vec::new();
+        for worker in &self.workers {
+            let (done, is_done) = oneshot::channel();
+            let _ = worker.send(Order::Leave(done));
+            acknowledged.push(is_done);
+        }
+        for is_done in acknowledged {
+            // A worker that is gone has closed its listeners.
+            let _ = is_done.await;
+        }
+    }
+
+    /// Listens again, on all addresses of the snapshot in force or on none.
+    pub(crate) fn open(&mut self) -> Result<(), Vec<Problem>> {
+        let mut bound = HashMap::new();
+        let mut problems = Vec::new();
+        for (key, listener) in &self.listeners {
+            let sockets = listen::bind(listener.address, self.workers.len(), false);
+            match sockets.and_then(both) {
+                Ok(both) => {
+                    bound.insert(key.clone(), both);
+                }
+                Err(error) => problems.push(unbound(&listener.shown.entry_point, listener.address, &error)),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        self.closed = false;
+        for (key, (sockets, kept)) in bound {
+            let Some(listener) = self.listeners.get_mut(&key) else { continue };
+            if let Some(address) = kept.first().and_then(|socket| socket.local_addr().ok()) {
+                listener.shown.address = address;
+            }
+            listener.sockets = kept;
+            for (worker, socket) in self.workers.iter().zip(sockets) {
+                let _ = worker.send(Order::Listen(listener.slot, socket));
+            }
+        }
+        Ok(())
+    }
+
     /// Entry points and where they listen, by name.
     pub(crate) fn listeners(&self) -> Vec<Listening> {
+        if self.closed {
+            return Vec::new();
+        }
         let mut list: Vec<_> = self.listeners.values().map(|listener| listener.shown.clone()).collect();
         list.sort();
         list
@@ -210,8 +275,11 @@ impl Applier {
         )
     }
 
-    /// Binds the addresses that are not listened on yet; all of them or none.
+    /// Binds the addresses that are not listened on yet; all of them or none. Nothing is bound while all is closed.
     fn bind(&self, entry_points: &[(SocketAddr, EntryPoint)]) -> Result<HashMap<String, Bound>, Vec<Problem>> {
+        if self.closed {
+            return Ok(HashMap::new());
+        }
         let wanted: HashSet<String> = entry_points.iter().map(|(address, it)| key(*address, &it.name)).collect();
         let port = |socket: &std::net::TcpListener| socket.local_addr().ok().map(|address| address.port());
         let going: HashSet<u16> = (self.listeners.iter().map(|(key, it)| (key, &it.sockets)))
@@ -230,19 +298,11 @@ impl Applier {
                 Some(inherited) => listen::inherit(inherited, self.workers.len()),
                 None => listen::bind(*address, self.workers.len(), going.contains(&address.port())),
             };
-            let kept = sockets.and_then(|sockets| {
-                let kept = sockets.iter().map(std::net::TcpListener::try_clone).collect::<io::Result<_>>()?;
-                Ok((sockets, kept))
-            });
-            match kept {
+            match sockets.and_then(both) {
                 Ok(both) => {
                     bound.insert(key, both);
                 }
-                Err(error) => {
-                    let id = entry_point.name.clone();
-                    let error = format!("entry point {id}: {address}: {}", explain(&error));
-                    problems.push(Problem { kind: Kind::EntryPoint, id, error });
-                }
+                Err(error) => problems.push(unbound(&entry_point.name, *address, &error)),
             }
         }
         if problems.is_empty() { Ok(bound) } else { Err(problems) }
@@ -323,6 +383,17 @@ fn key(address: SocketAddr, entry_point: &str) -> String {
         0 => format!("{address} {entry_point}"),
         _ => address.to_string(),
     }
+}
+
+/// The workers' sockets, and the ones that are kept.
+fn both(sockets: Vec<std::net::TcpListener>) -> io::Result<Bound> {
+    let kept = sockets.iter().map(std::net::TcpListener::try_clone).collect::<io::Result<_>>()?;
+    Ok((sockets, kept))
+}
+
+fn unbound(entry_point: &str, address: SocketAddr, error: &io::Error) -> Problem {
+    let error = format!("entry point {entry_point}: {address}: {}", explain(error));
+    Problem { kind: Kind::EntryPoint, id: entry_point.to_owned(), error }
 }
 
 fn explain(error: &io::Error) -> String {

@@ -1,6 +1,7 @@
 //! The control socket: HTTP/1.1 and JSON, for the agent and for curl.
 
 mod apply;
+mod drain;
 mod handover;
 mod replaced;
 mod socket;
@@ -27,6 +28,7 @@ use crate::http::scan::{Found, Scanner};
 use crate::http::{Framing, Malformed, Version, write};
 use crate::io::{Conn, Stream};
 use crate::log::Level;
+use crate::snapshot::Problem;
 use crate::state::Shared;
 use crate::stats;
 use crate::worker::Order;
@@ -63,6 +65,7 @@ pub(crate) struct Control {
     /// Told when another engine has taken over.
     left: Notify,
     retired: Cell<bool>,
+    drain: drain::Drain,
 }
 
 /// Serves the control socket, found at `path`, until the engine is told to stop, and stops it. False if it was told twice,
@@ -89,7 +92,9 @@ pub(crate) async fn run(
         lent: Cell::new(false),
         left: Notify::new(),
         retired: Cell::new(false),
+        drain: drain::Drain::default(),
     });
+    tokio::task::spawn_local(drain::run(Rc::clone(&control)));
     tokio::task::spawn_local(accept(listener, Rc::clone(&control)));
     tokio::task::spawn_local(rotate(signal(SignalKind::user_defined1())?, Rc::clone(&control)));
     let ended = tokio::select! {
@@ -139,6 +144,16 @@ type Answer = (u16, Value);
 
 fn problem(status: u16, error: impl std::fmt::Display) -> Answer {
     (status, json!({"error": error.to_string()}))
+}
+
+/// What is said of something that has problems.
+fn refused(what: &str, problems: &[Problem]) -> Answer {
+    let first = problems.first().map(|problem| problem.error.as_str()).unwrap_or_default();
+    let error = match problems.len() {
+        1 => format!("{what}: {first}"),
+        count => format!("{what} for {count} problems, the first: {first}"),
+    };
+    (422, json!({"error": error, "problems": problems}))
 }
 
 async fn serve(mut conn: Conn, control: Rc<Control>) {
@@ -236,13 +251,17 @@ impl Control {
                 self.reopen_log().await;
                 (202, json!({}))
             }
+            ("POST", "/drain") => self.take_out().await,
+            ("POST", "/undrain") => self.bring_back().await,
             ("POST", "/stop") => {
                 self.stop.notify_one();
                 (202, json!({}))
             }
-            (_, "/snapshot" | "/check" | "/explain" | "/status" | "/counters" | "/reopen" | "/stop") => {
-                problem(405, format!("{} does not take {}", path, request.method()))
-            }
+            (
+                _,
+                "/snapshot" | "/check" | "/explain" | "/status" | "/counters" | "/reopen" | "/drain" | "/undrain"
+                | "/stop",
+            ) => problem(405, format!("{} does not take {}", path, request.method())),
             _ => problem(404, format!("there is nothing at {path}")),
         }
     }
@@ -302,15 +321,7 @@ impl Control {
             Err(Refused::Malformed(error)) => problem(400, error),
             Err(Refused::OtherBase(error)) => problem(409, error),
             Err(Refused::Stopping) => problem(503, "the engine is stopping, or another one is taking over"),
-            Err(Refused::Problems(problems)) => {
-                let count = problems.len();
-                let first = problems.first().map(|problem| problem.error.as_str()).unwrap_or_default();
-                let error = match count {
-                    1 => format!("the snapshot was refused: {first}"),
-                    _ => format!("the snapshot was refused for {count} problems, the first: {first}"),
-                };
-                (422, json!({"error": error, "problems": problems}))
-            }
+            Err(Refused::Problems(problems)) => refused("the snapshot was refused", &problems),
         }
     }
 
@@ -425,14 +436,25 @@ impl Control {
     }
 
     async fn status(&self) -> Value {
-        let draining = self.retired.get() || self.shared.draining.load(Ordering::Relaxed);
-        let listeners = self.applier.lock().await.listeners();
+        let (listeners, closed) = {
+            let applier = self.applier.lock().await;
+            (applier.listeners(), applier.is_closed())
+        };
+        let connections = stats::sum(&self.shared, |stats| stats.open.get());
+        let ending = self.retired.get() || self.shared.draining.load(Ordering::Relaxed);
+        let state = match (ending, self.drain.is_wanted()) {
+            (false, true) if closed && connections == 0 => "drained",
+            (false, false) => "running",
+            _ => "draining",
+        };
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
             "uptime_seconds": (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
             "revision": self.shared.tables.load().revision,
-            "state": if draining { "draining" } else { "running" },
+            "state": state,
+            "connections": connections,
+            "requests": stats::sum(&self.shared, |stats| stats.requests_open.get()),
             "listeners": listeners,
         })
     }
@@ -448,13 +470,14 @@ impl Control {
     /// the connections, but not longer than the grace time.
     async fn drain(&self) {
         self.shared.draining.store(true, Ordering::SeqCst);
+        self.shared.unavailable.store(true, Ordering::SeqCst);
         let (accepting, grace) = {
             let settings = &self.shared.tables.load().settings;
             (settings.request_accept_grace_timeout, settings.grace_timeout)
         };
         let (accept_seconds, grace_seconds) = (accepting.as_secs_f64(), grace.as_secs_f64());
         tracing::info!(accept_seconds, grace_seconds, "stopping");
-        if !accepting.is_zero() && !self.retired.get() {
+        if !accepting.is_zero() && !self.retired.get() && !self.applier.lock().await.is_closed() {
             tokio::time::sleep(accepting).await;
         }
         self.applier.lock().await.release();

@@ -42,11 +42,11 @@ pub(crate) fn decide(
     request: &Request,
     peer: std::net::IpAddr,
     identity: Option<&Identity>,
-    draining: bool,
+    unavailable: bool,
 ) -> Result<Plan, Failure> {
     let (path, query) = request.path_and_query();
     if entry_point.ping && path == "/ping" && matches!(request.method(), "GET" | "HEAD") {
-        return Ok(Plan::Ping(Reply::ping(draining)));
+        return Ok(Plan::Ping(Reply::ping(unavailable)));
     }
     if entry_point.metrics && path == "/metrics" && matches!(request.method(), "GET" | "HEAD") {
         return Ok(Plan::Metrics);

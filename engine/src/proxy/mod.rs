@@ -230,8 +230,8 @@ impl Client<'_> {
             if !same {
                 return None;
             }
-            let draining = session.worker.shared.draining.load(Ordering::Relaxed);
-            let plan = decide::decide(entry_point, request, session.peer.ip(), session.identity(), draining);
+            let unavailable = session.worker.shared.unavailable.load(Ordering::Relaxed);
+            let plan = decide::decide(entry_point, request, session.peer.ip(), session.identity(), unavailable);
             let internal = matches!(plan, Ok(Plan::Ping(_) | Plan::Metrics));
             self.record.accepted(session, entry_point, &tables.settings, request, internal);
             let way = Way::of(entry_point, &plan, session);

@@ -68,8 +68,8 @@ impl Reply {
     }
 
     /// What `GET /ping` gets.
-    pub(crate) fn ping(draining: bool) -> Self {
-        if draining { Self::text(503, "Service Unavailable") } else { Self::text(200, "OK") }
+    pub(crate) fn ping(unavailable: bool) -> Self {
+        if unavailable { Self::text(503, "Service Unavailable") } else { Self::text(200, "OK") }
     }
 
     /// What `GET /metrics` gets: the text, if there is one.
