@@ -19,7 +19,8 @@ from starlette.routing import Route
 
 from traefikee import log
 from traefikee.api.answers import error_body, lines, on_error, on_missing, read_body
-from traefikee.cluster.admission import Admission
+from traefikee.cluster import state
+from traefikee.cluster.admission import Admission, refuse_removed, removed_error
 from traefikee.cluster.attendance import BALANCE_EVERY, Attendance, surplus
 from traefikee.cluster.messages import BEAT, LIFE, DataReport, JoinRequest, MemberRequest
 from traefikee.cluster.mirror import Mirror
@@ -95,7 +96,7 @@ class Cluster:
     def _announce(self, seen: ClusterState, identity: str) -> Mapping[str, Any]:
         told = announcement(seen, identity)
         name, change = self._change
-        return {**told, "change": change} if change and name == told["snapshot"] else told
+        return {**told, "change": change} if change and name == told.get("snapshot") else told
 
     async def _balance(self, mirror: Mirror) -> None:
         """End some streams now and then if other control nodes hold far fewer."""
@@ -148,15 +149,18 @@ class Cluster:
         node = mirror.state.node(identity)
         member = node.record.member if node else 0
         listed = member != 0 and any(one.id == member for one in await store.members())
-        return JSONResponse({"listed": node is not None, "member": listed})
+        removal = mirror.state.removed.get(identity)
+        removed = removal.sentence() if removal and not listed else ""
+        return JSONResponse({"listed": node is not None, "member": listed, "removed": removed})
 
     async def become_member(self, request: Request) -> Response:
         """``POST /v1/members``: bring the calling control node into etcd; a stream of its steps.
 
         The stream's life is the join's: a caller that goes away is rolled back.
         """
-        _, _, admission = self._ready()
+        _, mirror, admission = self._ready()
         identity = admit_only(request, Role.CONTROL)
+        refuse_removed(mirror.state, identity)
         body: MemberRequest = await read_body(request, MemberRequest)
         steps: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
 
@@ -198,8 +202,9 @@ class Cluster:
 
     async def snapshots(self, request: Request) -> Response:
         """``GET /v1/snapshots``: the published snapshot's name and the control nodes' addresses, as they change."""
-        self._ready()
+        _, mirror, _ = self._ready()
         identity = admit_only(request, Role.DATA)
+        refuse_removed(mirror.state, identity)
         # A control node without a quorum knows nothing new: it lets the data node look for a better one.
         told = self._news.lines(identity, LIFE, self._has_quorum)
         return StreamingResponse(told, media_type="application/x-ndjson")
@@ -210,7 +215,7 @@ class Cluster:
         Frames of :mod:`traefikee.compile.changes`. The first is a whole if ``have`` is not among what led to it.
         """
         _, mirror, _ = self._ready()
-        admit_only(request, Role.DATA)
+        refuse_removed(mirror.state, admit_only(request, Role.DATA))
         pointer = mirror.state.pointer
         if pointer is None or pointer.name != request.path_params["name"]:
             raise UnreachableError("that snapshot is no longer the published one", kind="superseded")
@@ -233,12 +238,16 @@ class Cluster:
         return JSONResponse({})
 
 
-def announcement(seen: ClusterState, _identity: str) -> Mapping[str, Any]:
-    """Return what a data node is told of the cluster whenever it changes.
+def announcement(seen: ClusterState, identity: str) -> Mapping[str, Any]:
+    """Return what a data node is told of the cluster whenever it changes; a removed one is told that, as an error.
 
-    :param _identity: the data node's id; all are told the same so far.
+    :param identity: the data node's id: ``drained`` is about it alone.
     """
+    removal = seen.removed.get(identity)
+    if removal is not None:
+        return error_body(removed_error(removal.sentence()))
     pointer = seen.pointer
+    drained = seen.keys.get(state.DRAINED + identity)
     return {
         "event": "cluster",
         "phase": seen.phase.value,
@@ -246,6 +255,7 @@ def announcement(seen: ClusterState, _identity: str) -> Mapping[str, Any]:
         "snapshot": pointer.name if pointer else "",
         "revision": pointer.revision if pointer else 0,
         "spread": spread(len(seen.with_role(Role.DATA))),
+        "drained": drained.value.decode() if drained else "",
     }
 
 

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from traefikee import __version__
-from traefikee.api import audit_log
+from traefikee.api import audit_log, nodes
 from traefikee.api.actor import actor_of
 from traefikee.api.answers import lines, on_error, on_missing, read_body
 from traefikee.api.explaining import ExplainRequest, choose_entry_point, explained, question
@@ -31,7 +31,7 @@ from traefikee.errors import RefusedError, TraefikeeError
 from traefikee.node.deployment import deploy, plan
 from traefikee.providers.file.content import Content
 
-TOPICS: tuple[Callable[[Parts], Sequence[Route]], ...] = (audit_log.routes,)
+TOPICS: tuple[Callable[[Parts], Sequence[Route]], ...] = (audit_log.routes, nodes.routes)
 """What the API answers beside the handlers below: one module each."""
 
 
@@ -176,6 +176,16 @@ class ControlAPI:
         )
 
 
+def drained_json(node: Node) -> dict[str, Any] | None:
+    """Return who drained a node, and how far a data node is with it; None if nobody did."""
+    if node.drained is None:
+        return None
+    emptying = node.report.emptying if node.report else None
+    if emptying is None or emptying.mark != node.drained.at:
+        return {**node.drained.model_dump(), "done": None, "connections": None, "requests": None}
+    return {**node.drained.model_dump(), **emptying.model_dump(exclude={"mark"})}
+
+
 def node_json(node: Node) -> dict[str, Any]:
     """Return a node as the API shows it."""
     record, report = node.record, node.report
@@ -183,9 +193,10 @@ def node_json(node: Node) -> dict[str, Any]:
         "id": record.id,
         "name": record.name,
         "role": record.role.value,
-        "membership": "ACCEPTED",
+        "membership": "REMOVED" if node.removed else "ACCEPTED",
         "status": node.status,
-        "availability": "ACTIVE",
+        "availability": "DRAIN" if node.drained else "ACTIVE",
+        "drained": drained_json(node),
         "leader": node.is_leader,
         "address": record.advertise,
         "agent_version": report.agent_version if report else None,

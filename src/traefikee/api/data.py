@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -9,7 +11,8 @@ from starlette.routing import Route
 
 from traefikee import __version__
 from traefikee.api.answers import on_error
-from traefikee.api.health import node_health
+from traefikee.api.health import answer, node_health
+from traefikee.cluster.state import Mark
 from traefikee.errors import RefusedError, TraefikeeError
 from traefikee.node.engine import Engine
 from traefikee.node.statedir import Identity
@@ -18,9 +21,10 @@ from traefikee.node.statedir import Identity
 class DataAPI:
     """The handlers of a data node's socket."""
 
-    def __init__(self, identity: Identity, engine: Engine) -> None:
+    def __init__(self, identity: Identity, engine: Engine, drained: Callable[[], Mark | None]) -> None:
         self._identity = identity
         self._engine = engine
+        self._drained = drained
 
     def app(self) -> Starlette:
         """Return the application for the node's socket."""
@@ -31,6 +35,9 @@ class DataAPI:
 
     async def health(self, _request: Request) -> Response:
         """``GET /v1/health``: whether this node's ping entry point, or else its engine, answers."""
+        mark = self._drained()
+        if mark is not None:
+            return answer(False, f"{self._identity.name} was drained by {mark.by} at {mark.at}: it accepts no requests")
         return await node_health(self._engine)
 
     async def version(self, _request: Request) -> Response:

@@ -26,23 +26,24 @@ async def node_health(engine: Engine) -> Response:
     try:
         status = await engine.status()
     except UnreachableError as error:
-        return _answer(False, str(error))
+        return answer(False, str(error))
     if status.get("state") != "running":
-        return _answer(False, f"the engine is {status.get('state')}")
+        return answer(False, f"the engine is {status.get('state')}")
     pings = [one for one in status.get("listeners", ()) if one.get("ping")]
     async with httpx.AsyncClient(verify=False, timeout=TIMEOUT, trust_env=False) as client:  # noqa: S501
         for one in pings:
             scheme = "https" if one.get("tls") else "http"
             url = f"{scheme}://{reachable(one['address'])}/ping"
             try:
-                answer = await client.head(url)
+                answered = await client.head(url)
             except httpx.HTTPError as error:
-                return _answer(False, f"Error calling healthcheck: {url}: {str(error) or type(error).__name__}")
-            if answer.status_code != httpx.codes.OK:
-                return _answer(False, f"Bad healthcheck status: {url}: {answer.status_code}")
-            return _answer(True, f"OK: {url}")
-    return _answer(True, "OK: the engine answers (no entry point of this node has ping)")
+                return answer(False, f"Error calling healthcheck: {url}: {str(error) or type(error).__name__}")
+            if answered.status_code != httpx.codes.OK:
+                return answer(False, f"Bad healthcheck status: {url}: {answered.status_code}")
+            return answer(True, f"OK: {url}")
+    return answer(True, "OK: the engine answers (no entry point of this node has ping)")
 
 
-def _answer(healthy: bool, message: str) -> Response:
+def answer(healthy: bool, message: str) -> Response:
+    """Return an answer: 200 or 503."""
     return JSONResponse({"healthy": healthy, "message": message}, status_code=200 if healthy else 503)

@@ -47,7 +47,18 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Spell single-dash names of known options with two dashes, and short ones without ``=``, then parse."""
         known = {name.lower() for param in self.params for name in param.opts}
-        return super().parse_args(ctx, [_as_click_has_it(arg, known) for arg in args])
+        spelt = [_as_click_has_it(arg, known) for arg in args]
+        if any(isinstance(param, click.Argument) for param in self.params):
+            # A switch that stands alone must not take the argument after it for its value.
+            switches = {
+                name.lower()
+                for param in self.params
+                if isinstance(param, click.Option) and not param.is_flag and param.type is click.BOOL
+                for name in param.opts
+            }
+            end = spelt.index("--") if "--" in spelt else len(spelt)
+            spelt[:end] = [f"{arg}=true" if arg.lower() in switches else arg for arg in spelt[:end]]
+        return super().parse_args(ctx, spelt)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the usage line in the product's form."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import click
 
 from traefikee.cli.config import config_group
+from traefikee.cli.leaving import drain_node_command, rm_node_command
 from traefikee.cli.show import explain_command, routes_command
 from traefikee.cli.target import Target
 
@@ -14,4 +15,6 @@ OPERATIONS: tuple[Callable[[Target], click.Command], ...] = (
     config_group,
     routes_command,
     explain_command,
+    rm_node_command,
+    drain_node_command,
 )

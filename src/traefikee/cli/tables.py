@@ -43,14 +43,22 @@ def print_local_nodes(nodes: Sequence[dict[str, Any]], *, details: bool) -> None
         return
     heads = [("Name", 4), ("Role", 14)]
     marks = {"DOWN": " (DOWN)", "PENDING": " (PENDING)"}
-    click.echo(table(heads, [(node["name"], _role(node) + marks.get(node["status"], "")) for node in nodes]))
+    shown = [(node["name"], _role(node) + marks.get(node["status"], "") + _drain(node)) for node in nodes]
+    click.echo(table(heads, shown))
 
 
 def print_remote_nodes(nodes: Sequence[dict[str, Any]]) -> None:
     """Print the nodes as ``traefikeectl list-nodes`` does."""
     heads = [(head, len(head)) for head in ("Name", "Role", "Leader")]
-    rows = [(node["name"], f"{node['role'].capitalize()} Node", "YES" if node["leader"] else "") for node in nodes]
+    rows = [
+        (node["name"], f"{node['role'].capitalize()} Node{_drain(node)}", "YES" if node["leader"] else "")
+        for node in nodes
+    ]
     click.echo(table(heads, rows))
+
+
+def _drain(node: dict[str, Any]) -> str:
+    return " (DRAIN)" if node["availability"] == "DRAIN" else ""
 
 
 def _role(node: dict[str, Any]) -> str:

@@ -26,6 +26,8 @@ JOIN_LEASE = 6
 CATCH_UP_DEADLINE = 120.0
 """Seconds that a learner may take to catch up before its join is rolled back."""
 RETRY = 0.25
+REMOVED = "removed"
+"""The kind of error by which a removed node learns that it is one."""
 _log = log.get("admission")
 
 
@@ -71,6 +73,7 @@ class Admission:
         seen = self._mirror.state
         info = _formed_enough(seen)
         returning = bool(peer_id) and peer_role == request.role.value
+        refuse_removed(seen, peer_id)
         if not returning:
             check_secret(info, request.role, request.secret)
         identity = peer_id if returning else new_id()
@@ -119,7 +122,8 @@ class Admission:
                     kind="name",
                 )
             operations.append(Delete(state.NODES + before))
-        done = await self._store.transact([compare], operations)
+        # Removed at this moment: then it does not come back.
+        done = await self._store.transact([compare, Compare.absent(state.REMOVED + record.id)], operations)
         if done is None:
             raise RefusedError(
                 f"the name {record.name!r} was taken by another node at this moment",
@@ -132,6 +136,7 @@ class Admission:
 
         :raises RefusedError: if another node has its name by now.
         """
+        refuse_removed(self._mirror.state, identity)
         if self._mirror.state.node(identity) is None:
             conflict = name_conflict(self._mirror.state, name, identity)
             if conflict:
@@ -277,6 +282,25 @@ class Admission:
             [fence] if fence else [], [Delete(state.NODES + record.id), Delete(state.NAMES + record.name)]
         )
         return done is not None
+
+
+def refuse_removed(seen: ClusterState, identity: str) -> None:
+    """Refuse a node that an operator has removed.
+
+    :raises RefusedError: saying who did, and when; its kind is ``removed``.
+    """
+    removal = seen.removed.get(identity)
+    if removal is not None:
+        raise removed_error(removal.sentence())
+
+
+def removed_error(sentence: str) -> RefusedError:
+    """Return what a removed node, and whoever starts it again, is told."""
+    return RefusedError(
+        sentence,
+        "to use its machine again, remove its state directory and join with a token from `traefikee env`",
+        kind=REMOVED,
+    )
 
 
 def _formed_enough(seen: ClusterState) -> ClusterInfo:

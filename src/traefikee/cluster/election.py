@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from traefikee import log
-from traefikee.cluster import state
+from traefikee.cluster import membership, state
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import ClusterState, Phase, Report
 from traefikee.cluster.store import Compare, Delete, Put, Store
@@ -77,13 +77,11 @@ class Presence:
             await asyncio.sleep(RETRY)
 
     def _may_stand_in(self, seen: ClusterState) -> bool:
-        node = seen.node(self._id)
         return (
             self.may_lead
             and seen.leader is None
             and seen.phase is not Phase.ABORTED
-            and node is not None
-            and node.record.member != 0
+            and membership.may_lead(seen, self._id)
         )
 
     def has_quorum(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from traefikee.cluster.roles import Role
@@ -58,6 +58,8 @@ def decide_cleaning(
     alive = sum(node.ready for node in members)
     removed_a_member = False
     for node in state.nodes:
+        if node.removed is not None:
+            continue  # decide_removals does
         since = down_since.get(node.record.id)
         if since is None or now - since < forget_after:
             continue
@@ -102,3 +104,92 @@ def name_conflict(state: ClusterState, name: str, identity: str) -> str | None:
     if holder.status == "DOWN":
         return f"{what}: it is forgotten within a minute"
     return what
+
+
+# --- nodes that operators remove ---
+
+TOMBSTONES = 1_000
+"""Removed nodes that are remembered, the newest: a certificate is valid for ten years."""
+
+
+def cannot_leave(state: ClusterState, leaving: Collection[str]) -> str | None:
+    """Say why these control nodes cannot leave the membership one after the other, or return None if they can.
+
+    Those that are DOWN leave first. Before each departure the living members have to be a quorum, which agrees to it,
+    and after it a quorum of those that stay.
+
+    :param leaving: ids; nodes without a vote are passed over. Those that are about to leave already count with them.
+    """
+    members = [node for node in state.nodes if node.votes]
+    going = [node for node in members if node.record.id in leaving or node.removed is not None]
+    if not going:
+        return None
+    if len(going) == len(members):
+        return "no control node would be left, and with the last one the cluster would be lost"
+    if state.phase is not Phase.FORMED:
+        return "the cluster is still forming: its control nodes may join, but not leave"
+    count, alive = len(members), sum(node.ready for node in members)
+    for node in sorted(going, key=lambda one: one.ready):
+        if alive < quorum(count):
+            return f"only {alive} of {count} control nodes are alive, which is no quorum: nothing can be changed"
+        count -= 1
+        alive -= node.ready
+        if alive < quorum(count):
+            return (
+                f"without {node.record.name} only {alive} of the {count} control nodes that stay would be alive, "
+                "and the quorum would be lost"
+            )
+    return None
+
+
+def decide_removals(state: ClusterState) -> list[Forget | Keep]:
+    """Decide which control node that an operator has removed leaves now: one at a time, those that are DOWN first.
+
+    The leader carries it out, which is never one of them.
+    """
+    leaving = sorted((node for node in state.nodes if node.removed is not None), key=lambda node: node.ready)
+    decisions: list[Forget | Keep] = []
+    for node in leaving:
+        members = [one for one in state.nodes if one.votes]
+        alive = sum(one.ready for one in members)
+        stay = alive - (node.ready and node.votes)
+        if node.is_leader:
+            decisions.append(Keep(node, "it still leads"))
+        elif not node.votes:
+            decisions.append(Forget(node, "it was removed, and it carries no vote"))
+        elif any(isinstance(one, Forget) and one.node.votes for one in decisions):
+            decisions.append(Keep(node, "another member leaves first"))
+        elif alive < quorum(len(members)) or stay < quorum(len(members) - 1) or len(members) == 1:
+            decisions.append(Keep(node, f"only {stay} of the other {len(members) - 1} control nodes are alive"))
+        else:
+            decisions.append(Forget(node, f"it was removed, and {stay} of the other {len(members) - 1} are alive"))
+    return decisions
+
+
+def outlived(ids: Sequence[str], kept: int = TOMBSTONES) -> list[str]:
+    """Return those that are too many, of ids from the oldest to the newest, where one more is to be kept."""
+    return list(ids[: max(0, len(ids) + 1 - kept)])
+
+
+# --- nodes that operators drain ---
+
+
+def may_lead(state: ClusterState, identity: str) -> bool:
+    """Tell whether a control node stands for election.
+
+    One that is about to leave never does; one that is drained only if no other could lead: a cluster without a leader
+    would follow no change.
+    """
+    node = state.node(identity)
+    if node is None or not node.record.member or node.removed is not None:
+        return False
+    if node.drained is None:
+        return True
+    others = (one for one in state.nodes if one.votes and one.ready and one.record.id != identity)
+    return not any(one.drained is None and one.removed is None for one in others)
+
+
+def drains_the_last(state: ClusterState, ids: Collection[str], role: Role) -> bool:
+    """Tell whether these nodes, once drained, leave no node of a role that is alive and active, though one is now."""
+    active = {node.record.id for node in state.with_role(role) if node.ready and node.drained is None}
+    return bool(active) and active <= set(ids)

@@ -66,12 +66,14 @@ class Standing(BaseModel):
 
     :ivar listed: whether it is in the list.
     :ivar member: whether it is in etcd's membership.
+    :ivar removed: who removed it and when, as a sentence; empty if nobody did.
     """
 
     model_config = ConfigDict(frozen=True)
 
     listed: bool
     member: bool
+    removed: str = ""
 
 
 class DataReport(BaseModel):

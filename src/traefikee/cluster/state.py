@@ -9,6 +9,9 @@ A decision loop reads one :class:`ClusterState`; it never goes back to the store
     /traefikee/state/nodes/<id>            NodeRecord
     /traefikee/state/names/<name>          the id that holds the name
     /traefikee/state/alive/<id>            Report; of a data node under the lease of the control node that hears it
+    /traefikee/state/drained/<id>          Mark: who took the node out of service; it outlives the node's record
+    /traefikee/state/removed/<id>          Removal: a node that an operator removed and that may not come back
+    /traefikee/state/removal               the id of the control node that was removed last: removals take turns here
     /traefikee/state/traffic/<id>          Traffic of the data nodes that a control node hears, under its lease
     /traefikee/state/leader                the leader's id, under its lease
     /traefikee/state/joining               the member that joins etcd now, under the lease of who lets it in
@@ -47,6 +50,9 @@ TICKET_KEYS = STATE + "cluster/ticket-keys"
 NODES = STATE + "nodes/"
 NAMES = STATE + "names/"
 ALIVE = STATE + "alive/"
+DRAINED = STATE + "drained/"
+REMOVED = STATE + "removed/"
+REMOVAL = STATE + "removal"
 TRAFFIC = STATE + "traffic/"
 LEADER = STATE + "leader"
 JOINING = STATE + "joining"
@@ -130,6 +136,50 @@ class Traffic(_Stored):
     data_nodes: int = 0
 
 
+class Mark(_Stored):
+    """Who drained a node, and when.
+
+    :ivar at: ISO 8601, UTC; it tells one drain of a node from the next.
+    """
+
+    by: str
+    at: str
+
+
+class Removal(_Stored):
+    """A node that was removed by an operator. Its certificate does not let it in again.
+
+    :ivar at: ISO 8601, UTC.
+    """
+
+    id: str
+    name: str
+    role: Role
+    certificate_serial: str
+    by: str
+    at: str
+
+    def sentence(self) -> str:
+        """Say who removed it and when, for its log and for whoever asks for it."""
+        return f"the {self.role.value} node {self.name!r} was removed from its cluster by {self.by} at {self.at}"
+
+
+class Emptying(_Stored):
+    """How far a drained data node is.
+
+    :ivar mark: the :attr:`Mark.at` of the drain that it follows.
+    :ivar done: whether nothing is accepted any more and all that was open has ended.
+    :ivar accepting: whether it still accepts, while its pings say that it is about to stop.
+    :ivar connections: those of clients that are still open; ``requests`` that are under way.
+    """
+
+    mark: str
+    accepting: bool = True
+    done: bool = False
+    connections: int = 0
+    requests: int = 0
+
+
 class Report(_Stored):
     """What a node says of itself while it is alive."""
 
@@ -146,6 +196,9 @@ class Report(_Stored):
     """URLs of the servers that its health checks have found to be down, by service, as long as there are any."""
     down_unlisted: int = 0
     """Services with such servers that are too many for the list."""
+    emptying: Emptying | None = None
+    """As long as it is drained; with ``undrain_problem`` it cannot accept again as it should."""
+    undrain_problem: str = ""
 
 
 class Link(_Stored):
@@ -216,6 +269,9 @@ class Node:
     record: NodeRecord
     report: Report | None
     is_leader: bool
+    drained: Mark | None = None
+    removed: Removal | None = None
+    """It is about to leave: only control nodes stay in the list until they have."""
 
     @property
     def ready(self) -> bool:
@@ -262,6 +318,8 @@ class ClusterState:
     """By the id of the control node that heard it."""
     by_id: Mapping[str, Node] = field(default_factory=dict, repr=False)
     """The nodes by their ids, in their order."""
+    removed: Mapping[str, Removal] = field(default_factory=dict)
+    """Nodes that operators have removed, by id."""
     news: int = field(default=0, compare=False)
     """The revision of the last change of anything but what data nodes report: only then are they told something."""
 
@@ -352,7 +410,8 @@ def _read(revision: int, keys: Mapping[str, KeyValue], before: ClusterState, tou
     if PROVIDERS in touched:
         read = _parse(_Providers, keys.get(PROVIDERS))
         providers = read.providers if read else {}
-    by_id = _nodes(keys, before, touched, leader)
+    removed = _removed(keys, before, touched)
+    by_id = _nodes(keys, before, touched, leader, removed)
     return ClusterState(
         revision=revision,
         keys=keys,
@@ -366,6 +425,7 @@ def _read(revision: int, keys: Mapping[str, KeyValue], before: ClusterState, tou
         providers=providers,
         traffic=_traffic(keys, before, touched),
         by_id=by_id,
+        removed=removed,
         news=revision if any(_is_news(key, by_id) for key in touched) else before.news,
     )
 
@@ -379,10 +439,14 @@ def _is_news(key: str, by_id: Mapping[str, Node]) -> bool:
 
 
 def _nodes(
-    keys: Mapping[str, KeyValue], before: ClusterState, touched: Collection[str], leader: str | None
+    keys: Mapping[str, KeyValue],
+    before: ClusterState,
+    touched: Collection[str],
+    leader: str | None,
+    removed: Mapping[str, Removal],
 ) -> Mapping[str, Node]:
     """Return the nodes by their ids, control nodes first, then by name; each as before unless its keys were touched."""
-    changed = {key.rpartition("/")[2] for key in touched if key.startswith((NODES, ALIVE))}
+    changed = {key.rpartition("/")[2] for key in touched if key.startswith((NODES, ALIVE, DRAINED, REMOVED))}
     if leader != before.leader:
         changed |= {one for one in (leader, before.leader) if one is not None}
     if not changed:
@@ -399,7 +463,10 @@ def _nodes(
             continue
         known = earlier is not None and alive_key not in touched
         report = earlier.report if earlier and known else _parse(Report, keys.get(alive_key))
-        found[identity] = Node(record, report, identity == leader)
+        drained_key = DRAINED + identity
+        known = earlier is not None and drained_key not in touched
+        drained = earlier.drained if earlier and known else _parse(Mark, keys.get(drained_key))
+        found[identity] = Node(record, report, identity == leader, drained, removed.get(identity))
         in_order = in_order and earlier is not None and _place(earlier.record) == _place(record)
     if in_order:
         return found
@@ -409,6 +476,20 @@ def _nodes(
 def _place(record: NodeRecord) -> tuple[bool, str, str]:
     """Where a node stands in the list."""
     return record.role is not Role.CONTROL, record.name, record.id
+
+
+def _removed(keys: Mapping[str, KeyValue], before: ClusterState, touched: Collection[str]) -> Mapping[str, Removal]:
+    changed = [key for key in touched if key.startswith(REMOVED)]
+    if not changed:
+        return before.removed
+    found = dict(before.removed)
+    for key in changed:
+        identity = key.removeprefix(REMOVED)
+        found.pop(identity, None)
+        removal = _parse(Removal, keys.get(key))
+        if removal is not None:
+            found[identity] = removal
+    return found
 
 
 def _traffic(keys: Mapping[str, KeyValue], before: ClusterState, touched: Collection[str]) -> Mapping[str, Traffic]:

@@ -13,7 +13,7 @@ from traefikee import log
 from traefikee.cluster import etcd, membership, pki, state, tokens
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterInfo, NodeRecord, Phase, Secrets
-from traefikee.cluster.store import Compare, Put, StoreMember, StoreRefusedError
+from traefikee.cluster.store import Compare, Put, StoreRefusedError
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import TraefikeeError, UnreachableError
 from traefikee.node.control import ControlNode
@@ -225,7 +225,8 @@ async def _leave(node: ControlNode) -> None:
             mine = next((one for one in members if etcd.peer_url(identity.advertise) in one.peer_urls), None)
             if mine is None:
                 break
-            await _move_raft_leadership(node, mine, members)
+            with contextlib.suppress(StoreRefusedError):
+                await node.hand_raft_over()
             await node.store.remove_member(mine.id)
             break
         except StoreRefusedError as error:
@@ -238,14 +239,6 @@ async def _leave(node: ControlNode) -> None:
     new_leader = node.mirror.state.node(node.mirror.state.leader or "")
     _log.info("left the cluster", leader=new_leader.record.name if new_leader else "being elected")
     node.leaving.set()
-
-
-async def _move_raft_leadership(node: ControlNode, mine: StoreMember, members: list[StoreMember]) -> None:
-    status = await node.store.status()
-    others = [one for one in members if one.id != mine.id and not one.is_learner]
-    if int(status.get("leader", 0)) == mine.id and others:
-        with contextlib.suppress(StoreRefusedError):
-            await node.store.move_leadership(others[0].id)
 
 
 async def _give_up(node: ControlNode, timeout: float) -> None:

@@ -35,6 +35,7 @@ from traefikee.node.internal import (
 from traefikee.node.leader import Leader
 from traefikee.node.lifecycle import raise_file_limit
 from traefikee.node.publishing import SnapshotStore
+from traefikee.node.removed import leave_when_removed
 from traefikee.node.statedir import Identity, StateDir
 from traefikee.node.succession import watch_leader
 from traefikee.node.supervisor import Child
@@ -97,6 +98,8 @@ class ControlNode:
         self._engine_child: Child | None = None
         self._engine_version = ""
         self._etcd_child: Child | None = None
+        self.removal = ""
+        """Who removed this node from the cluster, as soon as it knows that somebody did."""
 
     def _report(self) -> Report:
         return Report(agent_version=__version__, engine_version=self._engine_version)
@@ -171,6 +174,7 @@ class ControlNode:
         tasks.create_task(election.while_leading(self.mirror, self.identity.id, leader.lead), name="leading")
         tasks.create_task(watch_leader(self.store, self.mirror, self.identity), name="succession")
         tasks.create_task(self._follow_state(), name="followers")
+        tasks.create_task(leave_when_removed(self), name="removal")
         if duties is not None:
             tasks.create_task(duties(self), name="duties")
         await self.mirror.wait_for(lambda seen: (me := seen.node(self.identity.id)) is not None and me.ready)
@@ -280,6 +284,17 @@ class ControlNode:
                     _log.info("waiting for the store to have a quorum", seconds=round(waited))
             else:
                 return
+
+    async def hand_raft_over(self) -> None:
+        """Make another member etcd's leader, if this node's is: the others then need not notice that it is gone.
+
+        :raises UnreachableError: if the store does not answer, or has nobody else.
+        """
+        members = await self.store.members()
+        mine = next((one for one in members if etcd.peer_url(self.identity.advertise) in one.peer_urls), None)
+        others = [one for one in members if mine is not None and one.id != mine.id and not one.is_learner]
+        if mine is not None and others and int((await self.store.status()).get("leader", 0)) == mine.id:
+            await self.store.move_leadership(others[0].id)
 
     # --- what follows the agreed state ---
 

@@ -20,6 +20,7 @@ from traefikee import __version__, log
 from traefikee.api import serving
 from traefikee.api.data import DataAPI
 from traefikee.cluster import joining
+from traefikee.cluster.admission import REMOVED
 from traefikee.cluster.joining import own_pair
 from traefikee.cluster.messages import LIFE, QUIET, DataReport
 from traefikee.cluster.peers import Peer
@@ -29,10 +30,12 @@ from traefikee.compile import changes
 from traefikee.compile.changes import State
 from traefikee.errors import ClusterAbortedError, TraefikeeError, UnreachableError
 from traefikee.node import engine as engines
+from traefikee.node import removed
 from traefikee.node.data_engine import DataEngine
 from traefikee.node.engine import OtherBaseError, SnapshotRefusedError
 from traefikee.node.journal import Journal
 from traefikee.node.lifecycle import Newcomer, stop_on_signals, until
+from traefikee.node.service import Service
 from traefikee.node.statedir import Identity, StateDir, need_no_identity
 
 RECONNECT_PAUSE = 0.1
@@ -89,6 +92,7 @@ class DataNode:
         self._applying = asyncio.Lock()
         self._sending = asyncio.Lock()
         self._leaving = False
+        self._service = Service(statedir, self._engine, self._changed.set)
         self._spread = 0.0
         """Seconds over which the data nodes spread it when they look for another control node, as told by the last."""
 
@@ -101,13 +105,14 @@ class DataNode:
         await self._engine.find_or_start()
         self._heard = self._good = await asyncio.to_thread(self._journal.load)
         await self._apply_saved()
-        api = DataAPI(self._identity, self._engine.client)
+        api = DataAPI(self._identity, self._engine.client, lambda: self._service.mark)
         work = [
             asyncio.create_task(serving.serve(api.app(), [control]), name="control socket"),
             asyncio.create_task(self._engine.keep(self._apply_saved), name="engine"),
             asyncio.create_task(self._follow(), name="snapshots"),
             asyncio.create_task(self._report_changes(), name="reports"),
             asyncio.create_task(self._count(), name="counters"),
+            asyncio.create_task(self._service.run(), name="service"),
             asyncio.create_task(self._retry_refused(), name="refused snapshots"),
             asyncio.create_task(self._rotate(), name="log rotation"),
         ]
@@ -195,6 +200,8 @@ class DataNode:
                 except ClusterAbortedError:
                     raise
                 except TraefikeeError as error:
+                    if error.kind == REMOVED:
+                        raise removed.remember(self._statedir, error.cause) from error
                     reason = str(error.cause)
                 else:
                     reason = f"{address} ended the stream"
@@ -224,6 +231,8 @@ class DataNode:
             self._remember(lambda: self._statedir.save_peers(peers))
         spread = event.get("spread")
         self._spread = min(MOST_SPREAD, max(0.0, spread)) if isinstance(spread, int | float) else 0.0
+        if "drained" in event:
+            self._service.hear(str(event["drained"]))
         name = str(event.get("snapshot", ""))
         if not name or name in (self._heard.name, self._unreadable):
             return
@@ -291,6 +300,8 @@ class DataNode:
                 counters=self._counters,
                 down=dict(sorted(self._down.items())[:MOST_DOWN]),
                 down_unlisted=max(0, len(self._down) - MOST_DOWN),
+                emptying=self._service.emptying,
+                undrain_problem=self._service.problem,
             ),
         )
 
@@ -378,6 +389,7 @@ async def data_node(statedir: StateDir, newcomer: Newcomer, options: DataOptions
 
     :raises TraefikeeError: whatever keeps it from joining or running.
     """
+    removed.refuse(statedir)
     identity = statedir.load_identity()
     need_no_identity(identity, statedir, Role.DATA)
     stopping, restarting = stop_on_signals(), asyncio.Event()

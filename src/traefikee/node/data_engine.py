@@ -41,6 +41,7 @@ class DataEngine:
     :param log_format: ``text`` or ``json``.
     :ivar client: asks the engine that carries the traffic.
     :ivar version: its version.
+    :ivar drained: whether an engine that is started begins without listening.
     """
 
     def __init__(self, statedir: StateDir, log_format: str) -> None:
@@ -54,6 +55,7 @@ class DataEngine:
         self._replace_after = 0.0
         self.client = Engine(statedir.engine_socket)
         self.version = ""
+        self.drained = False
 
     async def find_or_start(self) -> None:
         """Keep the engine that runs, or start one.
@@ -141,6 +143,24 @@ class DataEngine:
         except TimeoutError:
             _log.warning("the engine still finishes requests; it ends by itself")
 
+    async def open(self) -> tuple[bool, int, int]:
+        """Return whether it accepts connections, and how many connections and requests are open.
+
+        Those of an engine that was replaced, and finishes what it had, count too.
+
+        :raises UnreachableError: if no engine answers.
+        """
+        status = await self.client.status()
+        connections, requests = int(status.get("connections", 0)), int(status.get("requests", 0))
+        if self._old_socket.exists():
+            replaced = Engine(self._old_socket)
+            with contextlib.suppress(UnreachableError):
+                old = await replaced.status()
+                connections += int(old.get("connections", 0))
+                requests += int(old.get("requests", 0))
+            await replaced.close()
+        return bool(status.get("listeners")), connections, requests
+
     async def close(self) -> None:
         """Ask nothing any more; the engine goes on."""
         await self.client.close()
@@ -149,6 +169,8 @@ class DataEngine:
         self._process = self._run("--control", str(self._statedir.engine_socket))
         self._outdated = False
         self.version = str((await self.client.wait_until_it_answers(START))["version"])
+        if self.drained:
+            await self.client.drain()
 
     def _run(self, *sockets: str) -> subprocess.Popen[bytes]:
         argv = [engines.find(), *sockets, "--log-format", self._log_format]
@@ -175,6 +197,8 @@ class DataEngine:
         new = Engine(self._new_socket)
         try:
             status = await new.wait_until_it_answers(START, lambda: process.poll() is None)
+            if self.drained:
+                await new.drain()
             await new.apply(snapshot)
         except (TraefikeeError, asyncio.CancelledError) as error:
             # An answer that was lost does not say that it has not taken over.

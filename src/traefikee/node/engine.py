@@ -134,6 +134,31 @@ class Engine:
         """Have the engine open the file of its access log again, by its name."""
         await self._send("POST", "/reopen")
 
+    async def drain(self) -> None:
+        """Have the engine accept nothing more and finish what it has; snapshots are put in force meanwhile.
+
+        :raises TraefikeeError: if it cannot be drained (now).
+        """
+        answer = await self._send("POST", "/drain")
+        if answer.status_code != httpx.codes.ACCEPTED:
+            words = str(_content(answer).get("error", answer.text))
+            raise UnreachableError(f"the engine cannot be drained: {words}", kind="engine")
+
+    async def undrain(self) -> None:
+        """Have the engine listen again.
+
+        :raises SnapshotRefusedError: if it cannot: a port is in use; it is drained as before then.
+        :raises UnreachableError: if it cannot be asked now.
+        """
+        answer = await self._send("POST", "/undrain")
+        if answer.status_code == httpx.codes.OK:
+            return
+        content = _content(answer)
+        words = str(content.get("error", answer.text))
+        if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
+            raise SnapshotRefusedError(words, _problems(content))
+        raise UnreachableError(f"the engine cannot listen again: {words}", kind="engine")
+
     async def stop(self) -> None:
         """Ask the engine to end gracefully; it ends later."""
         await self._send("POST", "/stop")

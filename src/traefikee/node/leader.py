@@ -71,7 +71,11 @@ class Leader:
                 continue
             seen, now = self._mirror.state, time.monotonic()
             down_since = membership.observe_down(seen, down_since, now)
-            for decision in membership.decide_cleaning(seen, down_since, now):
+            decisions = membership.decide_removals(seen)
+            if not any(isinstance(one, Forget) for one in decisions):
+                # Of members one leaves at a time: each decision is for a state in which the one before has happened.
+                decisions += membership.decide_cleaning(seen, down_since, now)
+            for decision in decisions:
                 record = decision.node.record
                 if isinstance(decision, Forget):
                     try:

@@ -11,6 +11,7 @@ from traefikee.cluster import etcd, joining
 from traefikee.cluster.roles import Role
 from traefikee.errors import ClusterAbortedError, RefusedError, TraefikeeError, UnreachableError, UsageError
 from traefikee.node import engine as engines
+from traefikee.node import removed
 from traefikee.node.bootstrap import Bootstrap, NewCluster, check_credentials_folder, forget_cluster, wait_and_leave
 from traefikee.node.control import CleanedAwayError, ControlNode, ControlOptions
 from traefikee.node.lifecycle import Newcomer, stop_on_signals, until
@@ -44,6 +45,8 @@ async def bootstrap(statedir: StateDir, asked: NewCluster, options: ControlOptio
     try:
         await node.run(making.enter, making.duties if asked.ephemeral else None, stopping)
     except CleanedAwayError:
+        if node.removal:
+            raise removed.remember(statedir, node.removal) from None
         await _stay(statedir, making.identity, options, stopping, None)
     except TraefikeeError as error:
         if error.kind == "aborted" or statedir.load_identity() is None:
@@ -98,6 +101,8 @@ async def _stay(
         known = list(dict.fromkeys([*statedir.load_peers(), *peers]))
         others = [one for one in known if one != identity.advertise]
         standing = await joining.ask_standing(identity, others)
+        if standing is not None and standing.removed:
+            raise removed.remember(statedir, standing.removed)
         afresh = not statedir.has_store() or (standing is not None and not standing.member)
         if afresh and identity.ephemeral:
             raise RefusedError(
@@ -128,6 +133,8 @@ async def _stay(
         try:
             await node.run(enter, duties, stopping)
         except CleanedAwayError:
+            if node.removal:
+                raise removed.remember(statedir, node.removal) from None
             continue
         except ClusterAbortedError:
             statedir.forget()
@@ -161,6 +168,7 @@ async def join_store(node: ControlNode, peers: Sequence[str], deadline: float) -
 
 
 def _own_identity(statedir: StateDir, role: Role) -> Identity | None:
+    removed.refuse(statedir)
     identity = statedir.load_identity()
     need_no_identity(identity, statedir, role)
     if identity is not None and identity.left:

@@ -5,6 +5,8 @@
     lock                held by the running agent
     identity.json       who this node is (see :class:`Identity`)
     peers.json          the control nodes' addresses, as last heard
+    drained             who drained this data node; absent while it is in service
+    removed             who removed this node from its cluster: it does not start any more
     snapshot            the last snapshot that a data node applied, and the changes since (see journal.py)
     etcd/               a control node's etcd: its data and its sockets
     run/                sockets between the agent and its engine
@@ -185,6 +187,17 @@ class StateDir:
         except FileNotFoundError:
             return None
 
+    def remove(self, name: str) -> None:
+        """Remove a file; one that is not there is fine.
+
+        :raises TraefikeeError: if it stays.
+        """
+        path = self.path / name
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise TraefikeeError(f"{path} cannot be removed: {error.strerror}", kind="statedir") from error
+
     def has_store(self) -> bool:
         """Tell whether etcd's data is there."""
         return (self.etcd / "data" / "member").exists()
@@ -196,7 +209,7 @@ class StateDir:
     def forget(self) -> None:
         """Forget the cluster altogether: identity, peers, snapshot and etcd's data."""
         self.wipe_store()
-        for name in ("identity.json", "peers.json", "snapshot"):
+        for name in ("identity.json", "peers.json", "snapshot", "drained"):
             (self.path / name).unlink(missing_ok=True)
 
 

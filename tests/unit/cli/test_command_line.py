@@ -89,6 +89,25 @@ def test_a_switch_stands_alone_or_takes_a_value(run: Run, deployed: list[tuple[s
     assert deployed == [("api", "true"), ("consul.watch", "false"), ("consul", "true")]
 
 
+@pytest.mark.parametrize(
+    ("words", "force", "nodes"),
+    [
+        (["--force", "a", "b"], True, ("a", "b")),
+        (["-force", "a"], True, ("a",)),
+        (["--force=false", "a"], False, ("a",)),
+        (["a", "--force"], True, ("a",)),
+        (["--force", "--", "--force"], True, ("--force",)),
+        (["a"], False, ("a",)),
+    ],
+)
+def test_a_switch_does_not_take_an_argument_for_its_value(
+    words: list[str], force: bool, nodes: tuple[str, ...]
+) -> None:
+    command = traefikee.commands["rm-node"]
+    with command.make_context("rm-node", words) as context:
+        assert (context.params["force"], context.params["nodes"]) == (force, nodes)
+
+
 def test_entry_points_are_repeated(run: Run, deployed: list[tuple[str, str]]) -> None:
     run("deploy", "--entryPoints=Name:http Address::80", "--entrypoints=Name:https Address::443 TLS")
     assert [value for _, value in deployed] == ["Name:http Address::80", "Name:https Address::443 TLS"]

@@ -6,7 +6,13 @@ from traefikee.cli.tables import print_local_nodes, print_remote_nodes, table
 
 
 def node(
-    name: str, role: str, *, identity: str = "x" * 25, leader: bool = False, status: str = "READY"
+    name: str,
+    role: str,
+    *,
+    identity: str = "x" * 25,
+    leader: bool = False,
+    status: str = "READY",
+    drained: bool = False,
 ) -> dict[str, object]:
     return {
         "id": identity,
@@ -14,7 +20,7 @@ def node(
         "role": role,
         "membership": "ACCEPTED",
         "status": status,
-        "availability": "ACTIVE",
+        "availability": "DRAIN" if drained else "ACTIVE",
         "leader": leader,
     }
 
@@ -49,6 +55,18 @@ def test_the_detailed_list_is_sorted_by_id(capsys: pytest.CaptureFixture[str]) -
 def test_down_is_visible_in_the_plain_list_too(capsys: pytest.CaptureFixture[str]) -> None:
     print_local_nodes([node("d", "data", status="DOWN")], details=False)
     assert "d     DATA NODE (DOWN)" in capsys.readouterr().out
+
+
+def test_drained_is_visible_in_every_list(capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = [node("c", "control", leader=True, drained=True), node("d", "data", status="DOWN", drained=True)]
+    print_local_nodes(nodes, details=False)
+    shown = capsys.readouterr().out
+    assert "c     CONTROL NODE (Current Leader) (DRAIN)" in shown
+    assert "d     DATA NODE (DOWN) (DRAIN)" in shown
+    print_local_nodes(nodes, details=True)
+    assert "READY   DRAIN         CONTROL NODE (Current Leader)" in capsys.readouterr().out
+    print_remote_nodes(nodes)
+    assert "d     Data Node (DRAIN)" in capsys.readouterr().out
 
 
 def test_the_remote_list(capsys: pytest.CaptureFixture[str]) -> None:

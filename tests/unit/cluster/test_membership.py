@@ -1,5 +1,8 @@
 """Who is forgotten, and when: decisions on one state."""
 
+import itertools
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.cluster.support_state import cluster, control, data
@@ -8,15 +11,22 @@ from traefikee.cluster.membership import (
     FORGET_AFTER,
     Forget,
     Keep,
+    cannot_leave,
     decide_cleaning,
+    decide_removals,
+    drains_the_last,
     formation,
+    may_lead,
     name_conflict,
     observe_down,
+    outlived,
     quorum,
 )
+from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState, Phase
 
 LATE = FORGET_AFTER + 1
+LOST = "control nodes that stay would be alive, and the quorum would be lost"
 
 
 def cleaned(state: ClusterState) -> list[str]:
@@ -116,3 +126,131 @@ def test_a_name_belongs_to_one_node() -> None:
     assert name_conflict(state, "d", "id-x") == (
         "the name 'd' belongs to another data node, which is DOWN: it is forgotten within a minute"
     )
+
+
+# --- removed by operators ---
+
+
+@pytest.mark.parametrize(
+    ("alive", "down", "leaving", "reason"),
+    [
+        ("abc", "", "a", None),
+        ("abc", "", "ab", None),
+        ("abc", "", "abc", "no control node would be left, and with the last one the cluster would be lost"),
+        ("a", "", "a", "no control node would be left, and with the last one the cluster would be lost"),
+        ("ab", "c", "c", None),
+        ("ab", "c", "a", f"without a only 1 of the 2 {LOST}"),
+        # The one that is DOWN leaves first, and then there is room.
+        ("ab", "c", "ac", None),
+        ("a", "bc", "b", "only 1 of 3 control nodes are alive, which is no quorum: nothing can be changed"),
+        ("abc", "de", "ab", f"without a only 2 of the 4 {LOST}"),
+        ("abc", "de", "abde", None),
+        ("abc", "", "", None),
+    ],
+)  # fmt: skip
+def test_who_may_leave(alive: str, down: str, leaving: str, reason: str | None) -> None:
+    state = cluster([control(name) for name in alive], [control(name) for name in down])
+    assert cannot_leave(state, {f"id-{name}" for name in leaving}) == reason
+
+
+def test_who_carries_no_vote_may_always_leave() -> None:
+    state = cluster([control("a"), data("d")], [control("new", member=0)])
+    assert cannot_leave(state, {"id-d", "id-new"}) is None
+
+
+def test_while_the_cluster_forms_its_control_nodes_stay() -> None:
+    state = cluster([control("a"), control("b")], phase=Phase.FORMING)
+    assert "still forming" in str(cannot_leave(state, {"id-a"}))
+
+
+def test_those_who_are_about_to_leave_count_as_gone() -> None:
+    state = cluster([*map(control, "ab")], [control("c")], removed="c")
+    assert cannot_leave(state, {"id-b"}) is None
+    assert cannot_leave(cluster([*map(control, "abc")], removed="ab"), {"id-c"}) is not None
+
+
+def members(alive: int, down: int) -> tuple[list[str], list[str]]:
+    return [f"a{number}" for number in range(alive)], [f"d{number}" for number in range(down)]
+
+
+@pytest.mark.parametrize(("alive", "down"), [(a, d) for a in range(1, 6) for d in range(4)])
+def test_the_quorum_is_never_lost_whoever_is_removed(alive: int, down: int) -> None:
+    """Over all subsets: what is not refused is carried out to its end, with a quorum alive before and after each step;
+    what is refused is what would lose it at some step, or everything."""
+    living, dead = members(alive, down)
+    for size in range(1, alive + down + 1):
+        for leaving in itertools.combinations([*living, *dead], size):
+            ups, downs = list(living), list(dead)
+            before = cluster([*map(control, ups)], [*map(control, downs)])
+            refused = cannot_leave(before, {f"id-{name}" for name in leaving}) is not None
+            left = list(leaving)
+            while True:
+                now = cluster([*map(control, ups)], [*map(control, downs)], removed=left)
+                going = [one.node.record.name for one in decide_removals(now) if isinstance(one, Forget)]
+                if not going:
+                    break
+                assert len(going) == 1
+                assert len(ups) >= quorum(len(ups) + len(downs)), "a quorum has to agree"
+                ups, downs, left = ([name for name in names if name not in going] for names in (ups, downs, left))
+                assert len(ups) >= quorum(len(ups) + len(downs)), "and is left"
+            if refused:
+                assert left, f"{leaving} of {living} and {dead} could have left"
+            else:
+                assert not left, f"{left} stay, of {leaving}"
+
+
+def test_the_leader_itself_and_one_too_many_wait() -> None:
+    state = cluster([*map(control, "abcde")], leader="a", removed="abc")
+    reasons = {one.node.record.name: (type(one), one.reason) for one in decide_removals(state)}
+    assert reasons == {
+        "a": (Keep, "it still leads"),
+        "b": (Forget, "it was removed, and 4 of the other 4 are alive"),
+        "c": (Keep, "another member leaves first"),
+    }
+
+
+def test_a_node_that_was_removed_is_not_cleaned_beside() -> None:
+    state = cluster([*map(control, "ab")], [control("c")], removed="c")
+    assert cleaned(state) == []
+
+
+def test_removals_are_remembered_up_to_a_number() -> None:
+    ids = [str(number) for number in range(10)]
+    assert outlived(ids, kept=11) == []
+    assert outlived(ids, kept=10) == ["0"]
+    assert outlived(ids, kept=8) == ["0", "1", "2"]
+    assert outlived([], kept=8) == []
+
+
+# --- drained by operators ---
+
+
+@pytest.mark.parametrize(
+    ("alive", "down", "drained", "removed", "who"),
+    [
+        ("abc", "", "", "", "abc"),
+        ("abc", "", "a", "", "bc"),
+        ("abc", "", "ab", "", "c"),
+        ("ab", "c", "ab", "", "abc"),
+        ("abc", "", "abc", "", "abc"),
+        ("abc", "", "a", "b", "c"),
+        ("ab", "c", "a", "b", "ac"),
+    ],
+)
+def test_who_stands_for_election(alive: str, down: str, drained: str, removed: str, who: str) -> None:
+    state = cluster([*map(control, alive)], [*map(control, down)], drained=drained, removed=removed)
+    assert "".join(name for name in "abc" if may_lead(state, f"id-{name}")) == who
+
+
+def test_only_members_stand_for_election() -> None:
+    state = cluster([control("a"), control("new", member=0), data("d")])
+    assert [name for name in ("a", "new", "d", "nobody") if may_lead(state, f"id-{name}")] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("drained", "ids", "last"),
+    [("", "d", False), ("", "de", True), ("d", "e", True), ("de", "d", False), ("d", "d", False), ("", "f", False)],
+)
+def test_the_last_one_that_serves(drained: str, ids: str, last: bool) -> None:
+    state = cluster([control("a"), data("d"), data("e")], [data("f")], drained=drained)
+    assert drains_the_last(state, {f"id-{name}" for name in ids}, Role.DATA) == last

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from tests.unit.cluster.support_state import cluster, control, data, info
 
 from traefikee.cluster import state
-from traefikee.cluster.state import Deployment, Phase, Pointer, ProviderStatus, Report, Traffic
+from traefikee.cluster.roles import Role
+from traefikee.cluster.state import Deployment, Mark, Phase, Pointer, ProviderStatus, Removal, Report, Traffic
 from traefikee.cluster.store import KeyValue
 from traefikee.config.static import StaticConfiguration
 
@@ -64,6 +65,15 @@ _VALUES: dict[str, list[bytes]] = {
         for one in _IDS
     },
     **{state.ALIVE + one: [*_REPORTS, b"{"] for one in (*_IDS, "stranger")},
+    **{state.DRAINED + one: [Mark(by="a", at=at).stored() for at in "12"] for one in (*_IDS, "gone")},
+    **{
+        state.REMOVED + one: [
+            Removal(id=one, name=one, role=Role.DATA, certificate_serial="1", by="a", at="now").stored(),
+            b"{",
+        ]
+        for one in (*_IDS, "gone")
+    },
+    state.REMOVAL: [b"id-a", b"id-b"],
     **{state.TRAFFIC + one: [Traffic(data_nodes=2).stored(), b"[]"] for one in _IDS},
     state.LEADER: [one.encode() for one in _IDS],
     state.INFO: [info().stored(), b"{"],
@@ -127,3 +137,10 @@ def test_what_did_not_change_is_not_read_again() -> None:
     same = [(one.record.name, one is other) for one, other in zip(seen.nodes, after.nodes, strict=True)]
     assert same == [("a", True), ("d", False), ("e", True)]
     assert after.info is seen.info
+
+
+def test_who_drained_a_node_and_who_removed_one() -> None:
+    seen = cluster([control("a"), control("b"), data("d")], drained=["a", "gone"], removed=["b", "x"])
+    marks = {node.record.name: (bool(node.drained), bool(node.removed)) for node in seen.nodes}
+    assert marks == {"a": (True, False), "b": (False, True), "d": (False, False)}
+    assert seen.removed["id-x"].sentence() == "the data node 'x' was removed from its cluster by user me at then"
