@@ -270,20 +270,16 @@ def test_a_port_that_was_taken_meanwhile_is_told(world: World) -> None:
 
 
 def test_what_is_not_meant_is_refused(world: World) -> None:
-    for words, code, reason in (
-        ("drain-node", 2, "missing argument 'NAME|ID ...'"),
-        ("drain-node data-node-1 --timeout=x", 2, "--timeout"),
-        ("drain-node data-node-1 --now", 2, "unknown option --now"),
-        ("drain-node data-node-1 data-nod-2", 1, 'there is no node "data-nod-2"; did you mean "data-node-2"?'),
-        ("drain-node data-node-1 data-node-2 data-node-3", 1, "no data node would accept requests any more"),
-        ("drain-node control-node-1 control-node-2 control-node-3 --force", 1, "no other control node could lead"),
-        ("rm-node", 2, "missing argument 'NAME|ID ...'"),
-        ("rm-node data-node-1", 1, "data-node-1 is READY and carries traffic"),
-        ("rm-node --force data-node-1 x", 1, 'there is no node "x"'),
-        ("rm-node --force control-node-1 control-node-2 control-node-3", 1, "no control node would be left"),
+    for words, reason in (
+        ("drain-node data-node-1 data-nod-2", 'there is no node "data-nod-2"; did you mean "data-node-2"?'),
+        ("drain-node data-node-1 data-node-2 data-node-3", "no data node would accept requests any more"),
+        ("drain-node control-node-1 control-node-2 control-node-3 --force", "no other control node could lead"),
+        ("rm-node data-node-1", "data-node-1 is READY and carries traffic"),
+        ("rm-node --force data-node-1 x", 'there is no node "x"'),
+        ("rm-node --force control-node-1 control-node-2 control-node-3", "no control node would be left"),
     ):
         done, out, err = world.run(words)
-        assert (done, out) == (code, ""), (words, err)
+        assert (done, out) == (1, ""), (words, err)
         assert reason in error_line(err), words
     assert {node["availability"] for node in world.control().nodes().values()} == {"ACTIVE"}
     assert len(world.control().nodes()) >= 6
