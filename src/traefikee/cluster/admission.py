@@ -248,6 +248,10 @@ class Admission:
             try:
                 await self._store.promote(member.id)
             except StoreRefusedError as error:
+                # A member that does not lead passes the promotion on to etcd's leader, and asks again if the answer is
+                # lost: by then there may be nothing left to promote, which etcd says in the same words.
+                if any(one.id == member.id and not one.is_learner for one in await self._store.members()):
+                    return
                 if (
                     "not in sync" not in error.message
                     and "learner" not in error.message
