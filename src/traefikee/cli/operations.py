@@ -9,9 +9,16 @@ import click
 from traefikee.cli.config import config_group
 from traefikee.cli.show import explain_command, routes_command
 from traefikee.cli.target import Target
+from traefikee.cli.tokens import env_command, rotate_tokens_command
+from traefikee.cli.trust import list_certificates_command, new_credentials_command, rotate_ca_command
 
 OPERATIONS: tuple[Callable[[Target], click.Command], ...] = (
     config_group,
     routes_command,
     explain_command,
+    env_command,
+    rotate_tokens_command,
+    rotate_ca_command,
+    list_certificates_command,
+    new_credentials_command,
 )

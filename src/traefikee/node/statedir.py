@@ -4,6 +4,7 @@
 
     lock                held by the running agent
     identity.json       who this node is (see :class:`Identity`)
+    authority.json      a control node's copy of the sealed key of the authority (see own_certificate.py)
     peers.json          the control nodes' addresses, as last heard
     snapshot            the last snapshot that a data node applied, and the changes since (see journal.py)
     etcd/               a control node's etcd: its data and its sockets
@@ -196,7 +197,7 @@ class StateDir:
     def forget(self) -> None:
         """Forget the cluster altogether: identity, peers, snapshot and etcd's data."""
         self.wipe_store()
-        for name in ("identity.json", "peers.json", "snapshot"):
+        for name in ("identity.json", "peers.json", "snapshot", "authority.json"):
             (self.path / name).unlink(missing_ok=True)
 
 
