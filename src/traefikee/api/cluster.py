@@ -22,11 +22,14 @@ from traefikee.api.answers import error_body, lines, on_error, on_missing, read_
 from traefikee.cluster import state
 from traefikee.cluster.admission import Admission, refuse_removed, removed_error
 from traefikee.cluster.attendance import BALANCE_EVERY, Attendance, surplus
-from traefikee.cluster.messages import BEAT, LIFE, DataReport, JoinRequest, MemberRequest
+from traefikee.cluster.authorities import digests
+from traefikee.cluster.messages import BEAT, LIFE, DataReport, JoinRequest, MemberRequest, RenewRequest
 from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.renewal import Renewal, told_authorities
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import Store
+from traefikee.cluster.x509_fields import split
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
 from traefikee.node.frames import Frames
 from traefikee.node.news import News
@@ -44,11 +47,12 @@ LARGEST_TOLD = 8 * 1024
 class Cluster:
     """The handlers, over one control node's store.
 
+    :param ca_pem: returns whom this node trusts by now.
     :param identity: the control node's id.
     :ivar ready: whether this node is in the store itself; until then everything but the CA is refused.
     """
 
-    def __init__(self, ca_pem: str, identity: str) -> None:
+    def __init__(self, ca_pem: Callable[[], str], identity: str) -> None:
         self._ca_pem = ca_pem
         self._id = identity
         self._parts: tuple[Store, Mirror, Admission] | None = None
@@ -126,13 +130,16 @@ class Cluster:
                 Route("/v1/snapshots", self.snapshots),
                 Route("/v1/snapshots/{name}", self.snapshot),
                 Route("/v1/report", self.report, methods=["POST"]),
+                Route("/v1/renew", self.nonce),
+                Route("/v1/renew", self.renew, methods=["POST"]),
             ],
             exception_handlers={TraefikeeError: on_error, 404: on_missing, 405: on_missing},
         )
 
     async def authority(self, _request: Request) -> Response:
-        """``GET /v1/ca``: the CA, for a newcomer to compare with its token's digest."""
-        return JSONResponse({"ca_pem": self._ca_pem})
+        """``GET /v1/ca``: the authorities, for a newcomer to compare with its token's digest."""
+        seen = self._parts[1].state if self._parts is not None else None
+        return JSONResponse(told_authorities(seen, split(self._ca_pem())).model_dump(mode="json"))
 
     async def join(self, request: Request) -> Response:
         """``POST /v1/join``: a token (or a certificate of this cluster) for an identity."""
@@ -188,6 +195,19 @@ class Cluster:
                     task.cancel()
 
         return lines(told())
+
+    async def nonce(self, _request: Request) -> Response:
+        """``GET /v1/renew``: what to sign for a renewal without a certificate that is valid."""
+        store, mirror, admission = self._ready()
+        return JSONResponse({"nonce": Renewal(store, mirror, admission).nonce()})
+
+    async def renew(self, request: Request) -> Response:
+        """``POST /v1/renew``: a data node's certificate for a new one, also after it has ended."""
+        store, mirror, admission = self._ready()
+        identity = admit_only(request, Role.DATA) if peer(request)[1] else ""
+        body: RenewRequest = await read_body(request, RenewRequest)
+        answer = await Renewal(store, mirror, admission).renew(body, identity)
+        return JSONResponse(answer.model_dump(mode="json"))
 
     async def pulse(self, request: Request) -> Response:
         """``GET /v1/pulse``: a line every now and then while this process lives; the others watch the leader so."""
@@ -256,6 +276,7 @@ def announcement(seen: ClusterState, identity: str) -> Mapping[str, Any]:
         "revision": pointer.revision if pointer else 0,
         "spread": spread(len(seen.with_role(Role.DATA))),
         "drained": drained.value.decode() if drained else "",
+        "trusted": digests(seen.authorities.bundle) if seen.info is not None else (),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -13,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from traefikee import __version__
-from traefikee.api import audit_log, nodes
+from traefikee.api import audit_log, nodes, trust
 from traefikee.api.actor import actor_of
 from traefikee.api.answers import lines, on_error, on_missing, read_body
 from traefikee.api.explaining import ExplainRequest, choose_entry_point, explained, question
@@ -22,16 +23,14 @@ from traefikee.api.parts import Parts
 from traefikee.api.shown_configuration import PARTS, configuration_document
 from traefikee.api.shown_routes import routes_document
 from traefikee.api.view import read_view
-from traefikee.cluster import tokens
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import Node
-from traefikee.cluster.tokens import Token
 from traefikee.config.static import StaticConfiguration
 from traefikee.errors import RefusedError, TraefikeeError
 from traefikee.node.deployment import deploy, plan
 from traefikee.providers.file.content import Content
 
-TOPICS: tuple[Callable[[Parts], Sequence[Route]], ...] = (audit_log.routes, nodes.routes)
+TOPICS: tuple[Callable[[Parts], Sequence[Route]], ...] = (audit_log.routes, nodes.routes, trust.routes)
 """What the API answers beside the handlers below: one module each."""
 
 
@@ -69,7 +68,6 @@ class ControlAPI:
             routes=[
                 Route("/v1/cluster", self.cluster),
                 Route("/v1/nodes", self.nodes),
-                Route("/v1/tokens", self.tokens),
                 Route("/v1/deploy", self.deploy, methods=["POST"]),
                 Route("/v1/plan", self.plan, methods=["POST"]),
                 Route("/v1/config", self.config),
@@ -94,17 +92,6 @@ class ControlAPI:
             {
                 "nodes": [node_json(node) for node in seen.nodes],
                 "store": "ok" if self._parts.has_quorum() else "lost",
-            }
-        )
-
-    async def tokens(self, _request: Request) -> Response:
-        """``GET /v1/tokens``: the join tokens."""
-        _, info = self._parts.state()
-        digest = tokens.authority_digest(info.ca_pem)
-        return JSONResponse(
-            {
-                "control_node_token": str(Token(digest, info.control_secret)),
-                "data_node_token": str(Token(digest, info.data_secret)),
             }
         )
 
@@ -203,4 +190,6 @@ def node_json(node: Node) -> dict[str, Any]:
         "engine_version": report.engine_version if report else None,
         "snapshot_revision": report.revision if report else None,
         "refusal": report.refusal if report else "",
+        "not_after": report.certificate.not_after if report and report.certificate else None,
+        "warning": trust.warning(node, datetime.now(UTC)),
     }

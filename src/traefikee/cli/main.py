@@ -15,6 +15,7 @@ from traefikee.cli.nodes import bootstrap, start_control_node, start_data_node
 from traefikee.cli.operations import OPERATIONS
 from traefikee.cli.tables import print_data, print_local_nodes
 from traefikee.cli.target import Target
+from traefikee.cli.trust import warn
 
 
 @click.group(cls=Group, context_settings=SETTINGS)
@@ -37,25 +38,9 @@ def list_nodes(traefikeesocket: str, output: str, details: bool) -> None:
         print_data(content["nodes"], output)
     else:
         print_local_nodes(content["nodes"], details=details)
+    warn(content["nodes"])
     if content["store"] != "ok":
         click.echo("Warning: this control node has no quorum; what it lists may be old", err=True)
-
-
-@traefikee.command()
-@socket_option
-@output_option
-def env(traefikeesocket: str, output: str) -> None:
-    """Print the join tokens, in a form that a shell can evaluate."""
-    print_tokens(clients.local(traefikeesocket).get("/v1/tokens"), output)
-
-
-def print_tokens(tokens: dict[str, str], output: str) -> None:
-    """Print the join tokens."""
-    if output != "table":
-        print_data(tokens, output)
-        return
-    click.echo(f'export CONTROL_NODE_TOKEN="{tokens["control_node_token"]}"')
-    click.echo(f'export DATA_NODE_TOKEN="{tokens["data_node_token"]}"')
 
 
 @traefikee.command(cls=DeployCommand)

@@ -10,6 +10,8 @@ from traefikee.cli.config import config_group
 from traefikee.cli.leaving import drain_node_command, rm_node_command
 from traefikee.cli.show import explain_command, routes_command
 from traefikee.cli.target import Target
+from traefikee.cli.tokens import env_command, rotate_tokens_command
+from traefikee.cli.trust import list_certificates_command, new_credentials_command, rotate_ca_command
 
 OPERATIONS: tuple[Callable[[Target], click.Command], ...] = (
     config_group,
@@ -17,4 +19,9 @@ OPERATIONS: tuple[Callable[[Target], click.Command], ...] = (
     explain_command,
     rm_node_command,
     drain_node_command,
+    env_command,
+    rotate_tokens_command,
+    rotate_ca_command,
+    list_certificates_command,
+    new_credentials_command,
 )

@@ -16,10 +16,12 @@ from traefikee import __version__
 from traefikee.cli.client import TIMEOUT, Client
 from traefikee.cli.common import SETTINGS, Group, option, output_option, switch
 from traefikee.cli.deploy import DeployCommand, run_deploy, static_options
-from traefikee.cli.main import print_tokens, print_version
+from traefikee.cli.main import print_version
 from traefikee.cli.operations import OPERATIONS
+from traefikee.cli.renewing import kept_current
 from traefikee.cli.tables import print_data, print_remote_nodes
 from traefikee.cli.target import Target
+from traefikee.cli.trust import warn
 from traefikee.cluster.peers import tls_context
 from traefikee.cluster.roles import SERVER_NAME
 from traefikee.config.addresses import split_address
@@ -78,13 +80,13 @@ def client_of(connection: Connection) -> Client:
 
 
 def saved_client(clustername: str) -> Client:
-    """Return a client for a saved connection.
+    """Return a client for a saved connection, whose certificate is renewed in time.
 
     :raises TraefikeeError: if there is none, or it cannot be read.
     """
     path = connection_path(clustername)
     try:
-        return client_of(Connection.model_validate_json(path.read_bytes()))
+        connection = Connection.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise TraefikeeError(
             f'there is no connection to a cluster "{clustername}"',
@@ -94,6 +96,7 @@ def saved_client(clustername: str) -> Client:
         raise TraefikeeError(
             f"the saved connection {path} cannot be read: {str(error).splitlines()[0]}", "restore the file"
         ) from error
+    return client_of(kept_current(connection, path, client_of))
 
 
 @traefikeectl.command()
@@ -191,14 +194,7 @@ def list_nodes(clustername: str, output: str) -> None:
         print_data(nodes, output)
     else:
         print_remote_nodes(nodes)
-
-
-@traefikeectl.command()
-@cluster_option
-@output_option
-def env(clustername: str, output: str) -> None:
-    """Print the join tokens, in a form that a shell can evaluate."""
-    print_tokens(saved_client(clustername).get("/v1/tokens"), output)
+    warn(nodes)
 
 
 @traefikeectl.command(cls=DeployCommand)

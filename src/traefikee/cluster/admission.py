@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from traefikee import __version__, log
-from traefikee.cluster import etcd, pki, state, tokens
+from traefikee.cluster import etcd, pki, state, token_table
 from traefikee.cluster.membership import name_conflict
 from traefikee.cluster.messages import JoinAnswer, JoinRequest
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterInfo, ClusterState, NodeRecord, Phase, Report, Secrets
-from traefikee.cluster.store import Compare, Delete, Put, Store, StoreMember, StoreRefusedError
+from traefikee.cluster.store import Compare, Delete, KeyValue, Put, Store, StoreMember, StoreRefusedError
 from traefikee.cluster.ticket_keys import TicketKeys, rotated
+from traefikee.cluster.token_table import TokenRecord, TokenTable, Used
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
 from traefikee.node.statedir import new_id
@@ -28,6 +31,8 @@ CATCH_UP_DEADLINE = 120.0
 RETRY = 0.25
 REMOVED = "removed"
 """The kind of error by which a removed node learns that it is one."""
+JOIN_TRIES = 10
+"""How often a join begins anew because what it depends on was changed at that moment."""
 _log = log.get("admission")
 
 
@@ -37,26 +42,26 @@ class Admission:
     def __init__(self, store: Store, mirror: Mirror, cluster_key: bytes) -> None:
         self._store = store
         self._mirror = mirror
-        self._cluster_key = cluster_key
+        self.cluster_key = cluster_key
 
     def secrets(self) -> Secrets:
         """Return the cluster's sealed secrets, opened."""
         sealed = self._mirror.state.keys[state.SECRETS].value
-        return Secrets.model_validate_json(pki.unseal(self._cluster_key, sealed))
+        return Secrets.model_validate_json(pki.unseal(self.cluster_key, sealed))
 
     def ticket_keys(self) -> TicketKeys | None:
         """Return the keys of TLS session tickets, opened; None before the first leader has made any."""
         found = self._mirror.state.keys.get(state.TICKET_KEYS)
         if found is None:
             return None
-        return TicketKeys.model_validate_json(pki.unseal(self._cluster_key, found.value))
+        return TicketKeys.model_validate_json(pki.unseal(self.cluster_key, found.value))
 
     async def rotate_ticket_keys(self, now: float, fence: Compare) -> bool:
         """Change the keys of TLS session tickets if it is time; tell whether they were changed."""
         fresh = rotated(self.ticket_keys(), now)
         if fresh is None:
             return False
-        sealed = pki.seal(self._cluster_key, fresh.model_dump_json().encode())
+        sealed = pki.seal(self.cluster_key, fresh.model_dump_json().encode())
         found = self._mirror.state.keys.get(state.TICKET_KEYS)
         # A leader before, whose last write was not seen yet, may have changed them.
         unchanged = Compare.unchanged(state.TICKET_KEYS, found.mod_revision if found else 0)
@@ -74,43 +79,73 @@ class Admission:
         info = _formed_enough(seen)
         returning = bool(peer_id) and peer_role == request.role.value
         refuse_removed(seen, peer_id)
-        if not returning:
-            check_secret(info, request.role, request.secret)
-        identity = peer_id if returning else new_id()
-        check_newcomer(seen, request, identity)
-        secrets = self.secrets()
-        hosts = (request.advertise.rpartition(":")[0].strip("[]"),) if request.role is Role.CONTROL else ()
-        certificate = pki.issue(
-            CertificatePair(chain_pem=info.ca_pem, key_pem=secrets.ca_key_pem),
-            request.request_pem,
-            identity=identity,
-            role=request.role,
-            hosts=hosts,
-        )
-        record = NodeRecord(
-            id=identity,
-            name=request.name,
-            role=request.role,
-            advertise=request.advertise,
-            certificate_serial=pki.serial(certificate),
-        )
-        await self._record(record)
+        for _ in range(JOIN_TRIES):
+            tokens = None if returning else await self._check_token(info, request)
+            identity = peer_id or new_id() if tokens is None else tokens.same_join or new_id()
+            check_newcomer(seen, request, identity)
+            certificate = self.issue(request.request_pem, identity, request.role, request.advertise)
+            record = NodeRecord(
+                id=identity,
+                name=request.name,
+                role=request.role,
+                advertise=request.advertise,
+                certificate_serial=pki.serial(certificate),
+            )
+            compares, operations = tokens.when_joined(record) if tokens is not None else ([], [])
+            if await self._record(record, compares, operations):
+                break
+            # Another newcomer has used the token or taken the name at this moment, or the tokens were changed; or this
+            # node was removed.
+            seen = self._mirror.state
+            refuse_removed(seen, peer_id)
+        else:
+            raise UnreachableError("too many nodes join at this moment", "start this node again", kind="store")
         _log.info("node admitted", name=request.name, role=request.role.value, id=identity)
         return JoinAnswer(
             id=identity,
             cluster_id=info.id,
             certificate_pem=certificate,
             peers=list(seen.control_addresses),
-            cluster_key=self._cluster_key.hex() if request.role is Role.CONTROL else "",
+            cluster_key=self.cluster_key.hex() if request.role is Role.CONTROL else "",
         )
 
-    async def _record(self, record: NodeRecord) -> None:
+    def issue(self, request_pem: str, identity: str, role: Role, advertise: str = "") -> str:
+        """Sign a certificate with the authority that signs now.
+
+        :param advertise: ``host:port`` that a control node is reached by.
+        :raises RefusedError: if the request is none.
+        """
+        info = _formed_enough(self._mirror.state)
+        authority = CertificatePair(chain_pem=info.ca_pem, key_pem=self.secrets().ca_key_pem)
+        hosts = (advertise.rpartition(":")[0].strip("[]"),) if role is Role.CONTROL else ()
+        return pki.issue(authority, request_pem, identity=identity, role=role, hosts=hosts)
+
+    async def _check_token(self, info: ClusterInfo, request: JoinRequest) -> _ShownToken:
+        """Check the token against what the store holds at this moment.
+
+        :raises RefusedError: if the newcomer may not join with it.
+        """
+        found = await self._store.get(state.TOKENS)
+        table = state.read_tokens(found, info)
+        digest = hashlib.sha256(request.request_pem.encode()).hexdigest()
+        record = token_table.check(table, request.role, request.secret, time.time(), digest)
+        return _ShownToken(found, table, record, digest)
+
+    async def _record(
+        self, record: NodeRecord, compares: Sequence[Compare] = (), more: Sequence[Put | Delete] = ()
+    ) -> bool:
+        """Write a node's record; False if what was read before has changed.
+
+        :param compares: what has to be unchanged besides; ``more`` is written with it.
+        :raises RefusedError: if another node has its name.
+        """
         name_key = state.NAMES + record.name
         holder = await self._store.get(name_key)
         compare = Compare.unchanged(name_key, holder.mod_revision) if holder else Compare.absent(name_key)
         operations: list[Put | Delete] = [
             Put(name_key, record.id.encode()),
             Put(state.NODES + record.id, record.stored()),
+            *more,
         ]
         if holder is not None and holder.value.decode() != record.id:
             before = holder.value.decode()
@@ -123,13 +158,8 @@ class Admission:
                 )
             operations.append(Delete(state.NODES + before))
         # Removed at this moment: then it does not come back.
-        done = await self._store.transact([compare, Compare.absent(state.REMOVED + record.id)], operations)
-        if done is None:
-            raise RefusedError(
-                f"the name {record.name!r} was taken by another node at this moment",
-                "give this node another one with --name",
-                kind="name",
-            )
+        still_there = Compare.absent(state.REMOVED + record.id)
+        return await self._store.transact([compare, still_there, *compares], operations) is not None
 
     async def recognise_data_node(self, identity: str, name: str, serial: str) -> None:
         """Record a data node again that was cleaned from the list while it was away.
@@ -141,7 +171,12 @@ class Admission:
             conflict = name_conflict(self._mirror.state, name, identity)
             if conflict:
                 raise RefusedError(conflict, "give one of them another --name", kind="name")
-            await self._record(NodeRecord(id=identity, name=name, role=Role.DATA, certificate_serial=serial))
+            if not await self._record(NodeRecord(id=identity, name=name, role=Role.DATA, certificate_serial=serial)):
+                raise RefusedError(
+                    f"the name {name!r} was taken by another node at this moment",
+                    "give this node another one with --name",
+                    kind="name",
+                )
 
     # --- etcd's membership ---
 
@@ -315,28 +350,28 @@ def _formed_enough(seen: ClusterState) -> ClusterInfo:
     return seen.info
 
 
-def check_secret(info: ClusterInfo, role: Role, secret: str) -> None:
-    """Check the secret of a token against the role that is asked for.
+@dataclass(frozen=True)
+class _ShownToken:
+    """A token that was found to be good, and what that was read from."""
 
-    :raises RefusedError: naming what kind of token it is instead, if any.
-    """
-    expected, other = info.control_secret, info.data_secret
-    if role is Role.DATA:
-        expected, other = other, expected
-    if tokens.matches(secret, expected):
-        return
-    if tokens.matches(secret, other):
-        wrong = Role.DATA if role is Role.CONTROL else Role.CONTROL
-        raise RefusedError(
-            f"this is the token for {wrong.value} nodes, and a {role.value} node joins",
-            f"use {role.value.upper()}_NODE_TOKEN from `traefikee env` on a control node",
-            kind="token",
-        )
-    raise RefusedError(
-        "the cluster does not know this token",
-        "take a current one from `traefikee env` on a control node",
-        kind="token",
-    )
+    found: KeyValue | None
+    table: TokenTable
+    record: TokenRecord
+    request: str
+    """SHA-256 of the certificate request."""
+
+    @property
+    def same_join(self) -> str:
+        """The id that a join with this token was given whose answer was lost, or an empty text."""
+        return self.record.used.node if self.record.used is not None else ""
+
+    def when_joined(self, node: NodeRecord) -> tuple[list[Compare], list[Put | Delete]]:
+        """Return what the join depends on, and what it changes: a token for one join is used up with it."""
+        unchanged = Compare.unchanged(state.TOKENS, self.found.mod_revision if self.found else 0)
+        if not self.record.once or self.record.used is not None:
+            return [unchanged], []
+        used = Used(node=node.id, name=node.name, at=time.time(), request=self.request)
+        return [unchanged], [Put(state.TOKENS, token_table.use(self.table, self.record, used).stored())]
 
 
 def check_newcomer(seen: ClusterState, request: JoinRequest, identity: str) -> None:

@@ -57,15 +57,24 @@ def peer_url(advertise: str) -> str:
 
 
 def write_certificates(directory: Path, identity: Identity) -> None:
-    """Write the files that etcd reads its peer identity from, mode 0600, in its working directory."""
-    for name, content in (
-        ("ca.pem", identity.ca_pem),
-        ("node.pem", identity.certificate_pem),
-        ("node.key", identity.key_pem),
-    ):
-        path = directory / name
-        path.touch(mode=0o600)
-        path.write_text(content)
+    """Write the files that etcd reads its peer identity from, mode 0600, in its working directory.
+
+    It reads its certificate and key anew for each connection that it makes, and whom it trusts only when it starts.
+    Certificate and key are in one file, so that no connection meets one without the other.
+
+    :raises TraefikeeError: if they cannot be written.
+    """
+    # Of the version before.
+    (directory / "node.key").unlink(missing_ok=True)
+    for name, content in (("ca.pem", identity.ca_pem), ("node.pem", identity.key_pem + identity.certificate_pem)):
+        path, fresh = directory / name, directory / f".{name}"
+        try:
+            fresh.unlink(missing_ok=True)
+            fresh.touch(mode=0o600)
+            fresh.write_text(content)
+            fresh.replace(path)
+        except OSError as error:
+            raise TraefikeeError(f"{path} cannot be written: {error.strerror}", kind="statedir") from error
 
 
 def remove_stale_sockets(directory: Path) -> None:
@@ -96,7 +105,7 @@ def command(binary: str, identity: Identity, cluster: Sequence[tuple[str, str]],
         f"--initial-cluster-token={identity.cluster_id}",
         "--peer-trusted-ca-file=ca.pem",
         "--peer-cert-file=node.pem",
-        "--peer-key-file=node.key",
+        "--peer-key-file=node.pem",
         "--auto-compaction-mode=revision",
         "--auto-compaction-retention=1000",
         "--logger=zap",

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from traefikee import log
-from traefikee.cluster import peers, tokens
+from traefikee.cluster import authorities, peers, tokens, validity
 from traefikee.cluster.messages import JoinAnswer, JoinRequest, MemberRequest, Standing
 from traefikee.cluster.peers import Peer
 from traefikee.cluster.roles import Role
 from traefikee.config.certificates import CertificatePair
-from traefikee.errors import TraefikeeError, UnreachableError
+from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
 from traefikee.node.statedir import Identity
 
 PAUSE = 1.0
@@ -134,14 +134,55 @@ async def return_to_list(identity: Identity, addresses: Sequence[str], deadline:
 
 
 async def ask_standing(identity: Identity, addresses: Sequence[str]) -> Standing | None:
-    """Ask the other control nodes what the cluster knows of this one; None if nobody can say."""
+    """Ask the other control nodes what the cluster knows of this one; None if nobody can say.
+
+    :raises RefusedError: if all of them have certificates of an authority that this node does not trust.
+    """
+    foreign = 0
     for address in addresses:
         try:
             async with Peer(address, identity.ca_pem, own_pair(identity)) as peer:
                 return Standing.model_validate(await peer.request("GET", "/v1/self"))
         except (TraefikeeError, ValidationError) as error:
+            foreign += isinstance(error, TraefikeeError) and error.kind == "foreign"
             _log.debug("cannot ask", peer=address, error=str(error))
+    if addresses and foreign == len(addresses):
+        raise left_behind(addresses)
     return None
+
+
+def left_behind(addresses: Sequence[str]) -> RefusedError:
+    """Return the error of a node that was away while the authority was replaced."""
+    return RefusedError(
+        f"this node does not trust the authority of {', '.join(addresses)}: the cluster's was replaced while this node "
+        "was away",
+        validity.JOIN_AGAIN,
+        kind="foreign",
+    )
+
+
+async def caught_up(identity: Identity, addresses: Sequence[str]) -> Identity:
+    """Return the identity with the authorities that were added while the node was away, if it may trust them.
+
+    All addresses are asked at once, and the first answer counts: some of them may be of machines that are gone.
+    """
+    asked = [asyncio.create_task(peers.learn_authorities(address, identity.ca_pem)) for address in addresses]
+    try:
+        for one in asyncio.as_completed(asked):
+            try:
+                known = await one
+            except TraefikeeError as error:
+                _log.debug("cannot ask", error=str(error))
+                continue
+            if set(authorities.digests(known)) - set(authorities.digests(identity.ca_pem)):
+                _log.info("the cluster's authority is being replaced: this node trusts the new one too")
+                return identity.model_copy(update={"ca_pem": known})
+            return identity
+        return identity
+    finally:
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
 
 
 async def store_steps(identity: Identity, address: str, *, started: bool) -> AsyncIterator[dict[str, Any]]:

@@ -85,3 +85,44 @@ class DataReport(BaseModel):
     certificate_serial: str
     report: Report
     leaving: bool = False
+
+
+class RenewRequest(BaseModel):
+    """``POST /v1/renew``: a data node wants a new certificate.
+
+    :ivar certificate_pem: the one that it has, if that has ended and cannot be shown in the handshake; ``nonce`` and
+        ``signature`` then prove that its key is there.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    request_pem: str
+    certificate_pem: str = ""
+    nonce: str = ""
+    signature: str = ""
+
+
+class RenewAnswer(BaseModel):
+    """What it gets.
+
+    :ivar authorities: whom to trust from now on, as PEM texts, the one that has signed first.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    certificate_pem: str
+    serial: str
+    authorities: tuple[str, ...]
+
+
+class AuthorityAnswer(BaseModel):
+    """``GET /v1/ca``: the authorities, for whoever trusts one of them and does not know the other.
+
+    :ivar ca_pem: the one that signs; what the version before reads.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    ca_pem: str
+    authorities: tuple[str, ...] = ()
+    endorsements: tuple[str, ...] = Field(default=(), repr=False)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
-from traefikee.cluster import roles, tokens
+from traefikee.cluster import authorities, roles, tokens, validity
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import RefusedError, Source, TraefikeeError, UnreachableError
 from traefikee.tls import load_pair
 
 CONNECT_TIMEOUT = 3.0
 READ_TIMEOUT = 30.0
+
+_FAILURES = (httpx.HTTPError, OSError)
+"""httpx passes a TLS alert that comes after the handshake on as it is: in TLS 1.3, that of a refused certificate."""
 
 RECONNECT_HINT = "check --peeraddresses, and that its port is open from here"
 
@@ -56,9 +59,10 @@ class Peer:
 
     def __init__(self, address: str, ca_pem: str | None, own: CertificatePair | None = None) -> None:
         self.address = address
+        self._context = tls_context(ca_pem, own)
         self._client = httpx.AsyncClient(
             base_url=f"https://{address}",
-            verify=tls_context(ca_pem, own),
+            verify=self._context,
             timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
             trust_env=False,
         )
@@ -72,16 +76,26 @@ class Peer:
     ) -> None:
         await self._client.aclose()
 
+    def show(self, own: CertificatePair, ca_pem: str) -> None:
+        """Show another certificate on the connections that are made from now on, and trust these authorities too.
+
+        Those that are open stay.
+        """
+        load_pair(self._context, own.chain_pem, own.key_pem)
+        self._context.load_verify_locations(cadata=ca_pem)
+
     async def request(self, method: str, path: str, body: Any = None) -> Any:
         """Send a request with a JSON body and return the JSON answer.
 
         :raises UnreachableError: if nobody answers, or what answers is not a control node of this cluster.
         :raises TraefikeeError: what the peer answered.
         """
+        if self._client.is_closed:
+            raise UnreachableError(f"the connection to {self.address} has ended", kind="peer")
         try:
             answer = await self._client.request(method, path, json=body, extensions=self._extensions)
             content: Any = answer.json()
-        except (httpx.HTTPError, ValueError) as error:
+        except (*_FAILURES, ValueError) as error:
             raise self._unreachable(error) from error
         if answer.is_error:
             raise answer_error(content, answer.status_code, self.address)
@@ -94,7 +108,7 @@ class Peer:
         """
         try:
             answer = await self._client.get(path, extensions=self._extensions)
-        except httpx.HTTPError as error:
+        except _FAILURES as error:
             raise self._unreachable(error) from error
         if answer.is_error:
             content: Any = None
@@ -124,11 +138,23 @@ class Peer:
                         if "error" in content:
                             raise answer_error(content, answer.status_code, self.address)
                         yield content
-        except (httpx.HTTPError, ValueError) as error:
+        except (*_FAILURES, ValueError) as error:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> TraefikeeError:
         words = str(error) or type(error).__name__
+        if "certificate has expired" in words or "certificate is not yet valid" in words:
+            return UnreachableError(
+                f"the certificate of {self.address} is not valid by this machine's clock: {words}",
+                "compare the clocks of both machines; a control node that runs renews its certificate by itself",
+                kind="peer",
+            )
+        if "UNKNOWN_CA" in words:
+            return UnreachableError(
+                f"{self.address} does not trust the authority that this node's certificate is from",
+                validity.JOIN_AGAIN,
+                kind="foreign",
+            )
         if "CERTIFICATE_VERIFY_FAILED" in words:
             return UnreachableError(
                 f"{self.address} is not a control node of this cluster (its certificate is from another authority)",
@@ -141,19 +167,58 @@ class Peer:
         )
 
 
+def adopted(content: Any, known: Sequence[str]) -> tuple[str, ...]:
+    """Return the authorities of an answer to ``GET /v1/ca`` that may be trusted by who knows some of them."""
+    if not isinstance(content, dict):
+        return ()
+    texts = {name: content.get(name) or [] for name in ("authorities", "endorsements")}
+    offered = [str(one) for one in texts["authorities"]] or [str(content.get("ca_pem", ""))]
+
+    def endorsed(authority: str, by: str, proof: str) -> bool:
+        from traefikee.cluster import pki  # only while one authority takes another's place
+
+        return pki.endorsed(authority, by, proof)
+
+    return authorities.adopt(known, offered, [str(one) for one in texts["endorsements"]], endorsed)
+
+
 async def fetch_authority(address: str, digest: str) -> str:
-    """Return the CA of the cluster at an address after checking it against a token's digest.
+    """Return the authorities of the cluster at an address, as one PEM text, after checking them with a token's digest.
 
     :raises RefusedError: if the cluster there is another one than the token's.
     :raises UnreachableError: if nobody answers.
     """
     async with Peer(address, None) as peer:
-        content = await peer.request("GET", "/v1/ca")
-    ca_pem = str(content.get("ca_pem", "")) if isinstance(content, dict) else ""
-    if tokens.authority_digest(ca_pem) != digest:
+        known = adopted(await peer.request("GET", "/v1/ca"), [digest])
+    if not known:
         raise RefusedError(
-            f"the token is for another cluster than the one at {address}",
+            f"the token is for another cluster than the one at {address}, or for its authority before `rotate-ca`",
             "take the token from `traefikee env` on a control node of the cluster to join",
             kind="token",
         )
-    return ca_pem
+    return "".join(known)
+
+
+async def learn_authorities(address: str, ca_pem: str) -> str:
+    """Return whom the control node at an address trusts, as far as whom this node trusts vouches for them.
+
+    For a node that was away while another authority took over: while both are trusted, the old one endorses the new.
+
+    :returns: a PEM text; empty if nobody that this node trusts vouches for them.
+    :raises TraefikeeError: if nobody answers.
+    """
+    async with Peer(address, None) as peer:
+        return "".join(adopted(await peer.request("GET", "/v1/ca"), authorities.digests(ca_pem)))
+
+
+async def trusted_authorities(peer: Peer, wanted: Collection[str]) -> str:
+    """Return the authorities of these digests, as one PEM text, from a control node whose certificate was verified.
+
+    :raises UnreachableError: if it does not know all of them (any more).
+    """
+    content = await peer.request("GET", "/v1/ca")
+    offered = content.get("authorities") or [] if isinstance(content, dict) else []
+    found = [one for one in map(str, offered) if tokens.authority_digest(one) in wanted]
+    if len(found) != len(wanted):
+        raise UnreachableError(f"{peer.address} tells other authorities than it did", kind="superseded")
+    return "".join(found)

@@ -13,20 +13,19 @@ import datetime
 import hashlib
 import ipaddress
 import os
+from collections.abc import Sequence
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from traefikee.cluster import validity as validities
 from traefikee.cluster.roles import SERVER_NAME, Role
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import RefusedError
-
-VALIDITY = datetime.timedelta(days=3650)
-CLOCK_SKEW = datetime.timedelta(days=1)
-"""Certificates begin to be valid this long ago, so that machines with different clocks can talk at once."""
 
 NONCE_BYTES = 12
 
@@ -56,7 +55,12 @@ def _name(common_name: str, organisation: str) -> x509.Name:
     )
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    public_key: ec.EllipticCurvePublicKey,
+    validity: datetime.timedelta = validities.AUTHORITY,
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -64,17 +68,27 @@ def _builder(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurve
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - CLOCK_SKEW)
-        .not_valid_after(now + VALIDITY)
+        .not_valid_before(now - validities.CLOCK_SKEW)
+        .not_valid_after(now + validity)
     )
 
 
-def new_authority(cluster_id: str) -> CertificatePair:
-    """Make the cluster's CA: a self-signed certificate and its key."""
+def new_authority(cluster_id: str, mark: str = "") -> CertificatePair:
+    """Make the cluster's CA: a self-signed certificate and its key.
+
+    :param mark: tells its name from those of the cluster's authorities before it.
+    """
     key = new_key()
-    name = _name(f"traefikee cluster {cluster_id}", "traefikee")
-    certificate = (
-        _builder(name, name, key.public_key())
+    name = _name(f"traefikee cluster {cluster_id}" + (f" {mark}" if mark else ""), "traefikee")
+    certificate = _authority_builder(name, name, key.public_key()).sign(key, hashes.SHA256())
+    return CertificatePair(chain_pem=_certificate_to_pem(certificate), key_pem=key_to_pem(key))
+
+
+def _authority_builder(
+    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
+    return (
+        _builder(subject, issuer, public_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(
             x509.KeyUsage(
@@ -90,10 +104,85 @@ def new_authority(cluster_id: str) -> CertificatePair:
             ),
             critical=True,
         )
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     )
-    return CertificatePair(chain_pem=_certificate_to_pem(certificate), key_pem=key_to_pem(key))
+
+
+def endorse(authority: CertificatePair, other_pem: str) -> str:
+    """Return an endorsement of another authority by this one (see :mod:`traefikee.cluster.authorities`)."""
+    other, own = _load(other_pem, "the CA certificate"), _load(authority.chain_pem, "the CA certificate")
+    public_key = other.public_key()
+    if not isinstance(public_key, ec.EllipticCurvePublicKey):
+        raise RefusedError("the CA certificate is not for an elliptic-curve key", kind="invalid")
+    builder = _authority_builder(other.subject, own.subject, public_key)
+    return _certificate_to_pem(builder.sign(_signing_key(authority), hashes.SHA256()))
+
+
+def endorsed(authority_pem: str, by_pem: str, endorsement_pem: str) -> bool:
+    """Tell whether an authority is endorsed by another one."""
+    try:
+        one, by = _load(authority_pem, "the CA certificate"), _load(by_pem, "the CA certificate")
+        endorsement = _load(endorsement_pem, "the endorsement")
+        endorsement.verify_directly_issued_by(by)
+    except (RefusedError, ValueError, TypeError, InvalidSignature):
+        return False
+    return endorsement.subject == one.subject and endorsement.public_key() == one.public_key()
+
+
+def ended_certificate(certificate_pem: str, trusted: Sequence[str], now: datetime.datetime) -> tuple[str, str]:
+    """Return CN and organisation of a certificate that an authority has issued, also if it has ended meanwhile.
+
+    :param trusted: PEM texts of the authorities.
+    :raises RefusedError: if it is from none of them, or has ended too long ago.
+    """
+    certificate = _load(certificate_pem, "the certificate")
+    if not any(_issued_by(certificate, _load(one, "the CA certificate")) for one in trusted):
+        raise RefusedError(
+            "the certificate is not from an authority that this cluster trusts", validities.JOIN_AGAIN, kind="foreign"
+        )
+    ago = now - certificate.not_valid_after_utc
+    if ago > validities.ENDED_AT_MOST:
+        raise RefusedError(
+            f"the certificate ended {ago.days} days ago, more than {validities.ENDED_AT_MOST.days}",
+            validities.JOIN_AGAIN,
+            kind="ended",
+        )
+    return (
+        str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value),
+        str(certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value),
+    )
+
+
+def _issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def sign(key_pem: str, message: bytes) -> bytes:
+    """Return the signature (ECDSA, SHA-256) of a message by a node's key."""
+    return _signing_key(CertificatePair(chain_pem="", key_pem=key_pem)).sign(message, ec.ECDSA(hashes.SHA256()))
+
+
+def signed_by(certificate_pem: str, message: bytes, signature: bytes) -> bool:
+    """Tell whether the signature of a message is by the key of a certificate."""
+    public_key = _load(certificate_pem, "the certificate").public_key()
+    if not isinstance(public_key, ec.EllipticCurvePublicKey):
+        return False
+    try:
+        public_key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _signing_key(pair: CertificatePair) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(pair.key_pem.encode(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise RefusedError("the key is not an elliptic-curve key", kind="invalid")
+    return key
 
 
 def _load(pem: str, what: str) -> x509.Certificate:
@@ -116,6 +205,8 @@ def issue(
 
     :param identity: becomes the CN; the names inside the request are not looked at.
     :param hosts: IP addresses or DNS names that a control node is reached by.
+    It is valid as long as :mod:`traefikee.cluster.validity` says for the role.
+
     :raises RefusedError: if the request is malformed, not signed by its own key, or not for a P-256 key.
     """
     try:
@@ -126,16 +217,15 @@ def issue(
     if not request.is_signature_valid or not isinstance(public_key, ec.EllipticCurvePublicKey):
         raise RefusedError("the certificate request is not signed by a P-256 key of its own", kind="invalid")
     ca = _load(authority.chain_pem, "the cluster's CA certificate")
-    ca_key = serialization.load_pem_private_key(authority.key_pem.encode(), password=None)
-    if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
-        raise RefusedError("the cluster's CA key is not an elliptic-curve key", kind="invalid")
+    ca_key = _signing_key(authority)
     usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
     names: list[x509.GeneralName] = []
     if role is Role.CONTROL:
         usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
         names = [x509.DNSName(SERVER_NAME), *(_general_name(host) for host in hosts)]
+    validity = validities.operator() if role is Role.API else validities.node()
     builder = (
-        _builder(_name(identity, role.value), ca.subject, public_key)
+        _builder(_name(identity, role.value), ca.subject, public_key, validity)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)

@@ -2,7 +2,9 @@
 
 A decision loop reads one :class:`ClusterState`; it never goes back to the store in between. The keys::
 
-    /traefikee/state/cluster/info          ClusterInfo, written once by bootstrap
+    /traefikee/state/cluster/info          ClusterInfo, written by bootstrap; CA and tokens in it follow the two below
+    /traefikee/state/cluster/tokens        TokenTable
+    /traefikee/state/cluster/authorities   Authorities; absent before the first rotation of the CA
     /traefikee/state/cluster/phase         forming | formed | aborted
     /traefikee/state/cluster/secrets       sealed: CA key, default certificate
     /traefikee/state/cluster/ticket-keys   sealed: keys of TLS session tickets
@@ -14,6 +16,7 @@ A decision loop reads one :class:`ClusterState`; it never goes back to the store
     /traefikee/state/removal               the id of the control node that was removed last: removals take turns here
     /traefikee/state/traffic/<id>          Traffic of the data nodes that a control node hears, under its lease
     /traefikee/state/leader                the leader's id, under its lease
+    /traefikee/state/restarting            the control node that restarts its etcd, under its lease
     /traefikee/state/joining               the member that joins etcd now, under the lease of who lets it in
     /traefikee/state/config/<n>            Deployment
     /traefikee/state/config/current        n
@@ -34,8 +37,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from traefikee import log
+from traefikee.cluster.authorities import Authorities
 from traefikee.cluster.roles import Role
 from traefikee.cluster.store import KeyValue
+from traefikee.cluster.token_table import TokenTable, standing_table
 from traefikee.config.runtime import ObjectError
 from traefikee.config.static import StaticConfiguration
 
@@ -46,6 +51,8 @@ FILES = "/traefikee/files/"
 INFO = STATE + "cluster/info"
 PHASE = STATE + "cluster/phase"
 SECRETS = STATE + "cluster/secrets"
+TOKENS = STATE + "cluster/tokens"
+AUTHORITIES = STATE + "cluster/authorities"
 TICKET_KEYS = STATE + "cluster/ticket-keys"
 NODES = STATE + "nodes/"
 NAMES = STATE + "names/"
@@ -56,6 +63,7 @@ REMOVAL = STATE + "removal"
 TRAFFIC = STATE + "traffic/"
 LEADER = STATE + "leader"
 JOINING = STATE + "joining"
+RESTARTING = STATE + "restarting"
 CONFIGS = STATE + "config/"
 CURRENT = STATE + "config/current"
 PROVIDERS = STATE + "providers"
@@ -81,11 +89,13 @@ class _Stored(BaseModel):
 
 
 class ClusterInfo(_Stored):
-    """What bootstrap fixed for the cluster's life."""
+    """What bootstrap fixed for the cluster's life, and what the version before reads here: CA and standing tokens."""
 
     id: str
     ca_pem: str
+    """The authority that signs."""
     control_secret: str = Field(repr=False)
+    """Of the standing token; the token table is what counts. ``data_secret`` likewise."""
     data_secret: str = Field(repr=False)
     licence: str = Field(repr=False)
     control_nodes: int
@@ -97,8 +107,11 @@ class Secrets(_Stored):
     """The part of the cluster's state that is sealed under the cluster key."""
 
     ca_key_pem: str = Field(repr=False)
+    """The key of ``ClusterInfo.ca_pem``."""
     default_certificate_pem: str
     default_key_pem: str = Field(repr=False)
+    next_ca_key_pem: str = Field(default="", repr=False)
+    """The key of the authority that is to sign next, while it is made known."""
 
 
 class NodeRecord(_Stored):
@@ -180,6 +193,21 @@ class Emptying(_Stored):
     requests: int = 0
 
 
+class CertificateReport(_Stored):
+    """What a node says of its certificate, and of whom it trusts.
+
+    :ivar issuer: digest of the authority that has issued it.
+    :ivar trusts: digests of the authorities that its connections are verified with.
+    :ivar store_trusts: the same of a control node's etcd, which has to be restarted for another answer.
+    """
+
+    not_after: str
+    """ISO 8601, UTC."""
+    issuer: str
+    trusts: tuple[str, ...]
+    store_trusts: tuple[str, ...] = ()
+
+
 class Report(_Stored):
     """What a node says of itself while it is alive."""
 
@@ -199,6 +227,8 @@ class Report(_Stored):
     emptying: Emptying | None = None
     """As long as it is drained; with ``undrain_problem`` it cannot accept again as it should."""
     undrain_problem: str = ""
+    certificate: CertificateReport | None = None
+    """None of the version before."""
 
 
 class Link(_Stored):
@@ -344,6 +374,29 @@ class ClusterState:
         """The advertised addresses of the control nodes that are in the membership, those alive first."""
         control = [node for node in self.with_role(Role.CONTROL) if node.votes]
         return tuple(node.record.advertise for node in sorted(control, key=lambda node: not node.ready))
+
+    @cached_property
+    def authorities(self) -> Authorities:
+        """Whom the cluster trusts.
+
+        :raises ValueError: before there is a cluster.
+        """
+        found = _parse(Authorities, self.keys.get(AUTHORITIES))
+        if isinstance(found, Authorities):
+            return found
+        if self.info is None:
+            raise ValueError("there is no cluster yet")
+        return Authorities(trusted=(self.info.ca_pem,))
+
+    @cached_property
+    def tokens(self) -> TokenTable:
+        """The join tokens; made of what the version before has written, as long as there is nothing else.
+
+        :raises ValueError: before there is a cluster.
+        """
+        if self.info is None:
+            raise ValueError("there is no cluster yet")
+        return read_tokens(self.keys.get(TOKENS), self.info)
 
     @property
     def dashboard(self) -> bool:
@@ -504,6 +557,12 @@ def _traffic(keys: Mapping[str, KeyValue], before: ClusterState, touched: Collec
         if traffic is not None:
             found[identity] = traffic
     return found
+
+
+def read_tokens(found: KeyValue | None, info: ClusterInfo) -> TokenTable:
+    """Read the key of the join tokens, where it is there."""
+    table = _parse(TokenTable, found)
+    return table if isinstance(table, TokenTable) else standing_table(info.control_secret, info.data_secret)
 
 
 class _Providers(_Stored):

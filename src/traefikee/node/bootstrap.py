@@ -14,6 +14,7 @@ from traefikee.cluster import etcd, membership, pki, state, tokens
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterInfo, NodeRecord, Phase, Secrets
 from traefikee.cluster.store import Compare, Put, StoreRefusedError
+from traefikee.cluster.token_table import standing_table
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import TraefikeeError, UnreachableError
 from traefikee.node.control import ControlNode
@@ -161,6 +162,7 @@ class Bootstrap:
             [
                 Put(state.INFO, info.stored()),
                 Put(state.SECRETS, sealed),
+                Put(state.TOKENS, standing_table(info.control_secret, info.data_secret, time.time()).stored()),
                 Put(state.PHASE, Phase.FORMING.encode()),
                 Put(state.NODES + identity.id, record.stored()),
                 Put(state.NAMES + identity.name, identity.id.encode()),

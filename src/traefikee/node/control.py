@@ -17,6 +17,7 @@ from traefikee.api.dashboard import Dashboard
 from traefikee.api.parts import Parts
 from traefikee.cluster import election, etcd
 from traefikee.cluster.admission import Admission
+from traefikee.cluster.authorities import digests
 from traefikee.cluster.election import Presence
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import Phase, Report
@@ -34,6 +35,7 @@ from traefikee.node.internal import (
 )
 from traefikee.node.leader import Leader
 from traefikee.node.lifecycle import raise_file_limit
+from traefikee.node.own_certificate import OwnCertificate
 from traefikee.node.publishing import SnapshotStore
 from traefikee.node.removed import leave_when_removed
 from traefikee.node.statedir import Identity, StateDir
@@ -83,6 +85,7 @@ class ControlNode:
     def __init__(self, statedir: StateDir, identity: Identity, options: ControlOptions) -> None:
         self.statedir = statedir
         self.identity = identity
+        """Whoever needs its certificate asks for it here each time: it is renewed while the node runs."""
         self.options = options
         self.engine = Engine(statedir.engine_socket)
         self.store = Store(statedir.etcd / etcd.CLIENT_SOCKET)
@@ -92,7 +95,9 @@ class ControlNode:
         self.snapshots = SnapshotStore(self.store)
         self.leaving = asyncio.Event()
         """Set when the node has left the cluster and is to end."""
-        self._cluster_api = Cluster(identity.ca_pem, identity.id)
+        self.certificate = OwnCertificate(self)
+        self._cluster_api = Cluster(lambda: self.identity.ca_pem, identity.id)
+        self._applying = asyncio.Lock()
         self._addresses = Addresses(options.listen, options.api, None)
         self._wanted_dashboard: str | None = None
         self._engine_child: Child | None = None
@@ -102,7 +107,9 @@ class ControlNode:
         """Who removed this node from the cluster, as soon as it knows that somebody did."""
 
     def _report(self) -> Report:
-        return Report(agent_version=__version__, engine_version=self._engine_version)
+        return Report(
+            agent_version=__version__, engine_version=self._engine_version, certificate=self.certificate.report()
+        )
 
     async def run(
         self,
@@ -172,7 +179,8 @@ class ControlNode:
         )
         tasks.create_task(answering, name="data nodes")
         tasks.create_task(election.while_leading(self.mirror, self.identity.id, leader.lead), name="leading")
-        tasks.create_task(watch_leader(self.store, self.mirror, self.identity), name="succession")
+        tasks.create_task(watch_leader(self.store, self.mirror, lambda: self.identity), name="succession")
+        tasks.create_task(self.certificate.keep(), name="certificate")
         tasks.create_task(self._follow_state(), name="followers")
         tasks.create_task(leave_when_removed(self), name="removal")
         if duties is not None:
@@ -196,11 +204,22 @@ class ControlNode:
         await self.engine.wait_until_it_answers(ENGINE_START)
         await self._apply(self._addresses)
 
+    async def apply_again(self) -> None:
+        """Put the internal entry points in force with the certificate that the node has by now.
+
+        :raises TraefikeeError: if the engine does not take them.
+        """
+        await self._apply(self._addresses)
+
     async def _apply(self, addresses: Addresses) -> None:
         """Put the internal entry points in force, without those that are optional and cannot be bound.
 
         :raises TraefikeeError: if a port that is needed is in use.
         """
+        async with self._applying:
+            await self._apply_now(addresses)
+
+    async def _apply_now(self, addresses: Addresses) -> None:
         run = self.statedir.run
         sockets = Sockets(
             self.statedir.etcd / etcd.PEER_SOCKET, run / "cluster.sock", run / "api.sock", run / "dashboard.sock"
@@ -247,12 +266,23 @@ class ControlNode:
         if self._etcd_child is not None:
             return
         etcd.write_certificates(self.statedir.etcd, self.identity)
+        self.certificate.store_trusts = digests(self.identity.ca_pem)
         etcd.remove_stale_sockets(self.statedir.etcd)
         binary = etcd.find()
         argv = etcd.command(binary, self.identity, cluster, existing=existing)
         self._etcd_child = Child("etcd", argv, self.statedir.etcd, quiet=True, on_end=self._store_ended)
         await self._etcd_child.start()
         self._tasks.create_task(self._etcd_child.supervise(), name="etcd")
+
+    async def restart_store(self) -> None:
+        """End etcd and start it again: it reads whom it trusts only then.
+
+        :raises TraefikeeError: if it was not started, or cannot be.
+        """
+        if self._etcd_child is None:
+            raise TraefikeeError("etcd was not started", kind="etcd")
+        etcd.write_certificates(self.statedir.etcd, self.identity)
+        await self._etcd_child.restart(STORE_GRACE)
 
     def _store_ended(self, child: Child) -> None:
         if any(REMOVED in line for line in child.last_lines):

@@ -31,6 +31,7 @@ from traefikee.compile.changes import State
 from traefikee.errors import ClusterAbortedError, TraefikeeError, UnreachableError
 from traefikee.node import engine as engines
 from traefikee.node import removed
+from traefikee.node.data_certificate import DataCertificate, has_ended
 from traefikee.node.data_engine import DataEngine
 from traefikee.node.engine import OtherBaseError, SnapshotRefusedError
 from traefikee.node.journal import Journal
@@ -68,7 +69,6 @@ class DataNode:
 
     def __init__(self, statedir: StateDir, identity: Identity, options: DataOptions, peers: Sequence[str]) -> None:
         self._statedir = statedir
-        self._identity = identity
         self._options = options
         self._remembered = statedir.load_peers()
         self._peers = list(dict.fromkeys([*self._remembered, *peers]))
@@ -89,12 +89,18 @@ class DataNode:
         self._down: Mapping[str, tuple[str, ...]] = {}
         self._connection: Peer | None = None
         self._changed = asyncio.Event()
+        self._certificate = DataCertificate(statedir, identity, self._changed.set)
         self._applying = asyncio.Lock()
         self._sending = asyncio.Lock()
         self._leaving = False
         self._service = Service(statedir, self._engine, self._changed.set)
         self._spread = 0.0
         """Seconds over which the data nodes spread it when they look for another control node, as told by the last."""
+
+    @property
+    def _identity(self) -> Identity:
+        """Who this node is, with the certificate that it has by now."""
+        return self._certificate.identity
 
     async def run(self, stopping: asyncio.Event, restarting: asyncio.Event, control: socket.socket) -> None:
         """Run until ``stopping``, or until ``restarting``, which leaves the engine running.
@@ -115,6 +121,7 @@ class DataNode:
             asyncio.create_task(self._service.run(), name="service"),
             asyncio.create_task(self._retry_refused(), name="refused snapshots"),
             asyncio.create_task(self._rotate(), name="log rotation"),
+            asyncio.create_task(self._certificate.keep(lambda: self._connection), name="certificate"),
         ]
         stop = asyncio.create_task(stopping.wait())
         restart = asyncio.create_task(restarting.wait())
@@ -186,6 +193,8 @@ class DataNode:
             for address in random.sample(self._peers, len(self._peers)):
                 was_connected = False
                 try:
+                    if self._certificate.ended():
+                        await self._certificate.come_back(address)
                     async with Peer(address, self._identity.ca_pem, own_pair(self._identity)) as peer:
                         try:
                             async for event in peer.stream("GET", "/v1/snapshots", silence=QUIET):
@@ -202,7 +211,7 @@ class DataNode:
                 except TraefikeeError as error:
                     if error.kind == REMOVED:
                         raise removed.remember(self._statedir, error.cause) from error
-                    reason = str(error.cause)
+                    reason = await self._after_refusal(address, error)
                 else:
                     reason = f"{address} ended the stream"
                 if was_connected:
@@ -217,6 +226,22 @@ class DataNode:
             # Not all at the same moment: control nodes that come back are met by every data node of the cluster.
             await asyncio.sleep(pause + random.uniform(0, self._spread))  # noqa: S311
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _after_refusal(self, address: str, error: TraefikeeError) -> str:
+        """Do what a refusal because of a certificate, ours or theirs, asks for; return its reason for the log."""
+        reason = error.cause
+        try:
+            if has_ended(error):
+                await self._certificate.come_back(address)
+            elif error.kind == "foreign":
+                await self._certificate.catch_up(address)
+            elif not error.retriable:
+                self._certificate.tell(error)
+        except TraefikeeError as failure:
+            reason = failure.cause
+            if not failure.retriable:
+                self._certificate.tell(failure)
+        return reason
 
     async def _hear(self, peer: Peer, event: dict[str, Any]) -> None:
         if event.get("event") != "cluster":
@@ -233,6 +258,7 @@ class DataNode:
         self._spread = min(MOST_SPREAD, max(0.0, spread)) if isinstance(spread, int | float) else 0.0
         if "drained" in event:
             self._service.hear(str(event["drained"]))
+        self._certificate.hear(event)
         name = str(event.get("snapshot", ""))
         if not name or name in (self._heard.name, self._unreadable):
             return
@@ -302,6 +328,7 @@ class DataNode:
                 down_unlisted=max(0, len(self._down) - MOST_DOWN),
                 emptying=self._service.emptying,
                 undrain_problem=self._service.problem,
+                certificate=self._certificate.report(),
             ),
         )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from traefikee.cluster.roles import Role
+from traefikee.cluster.x509_fields import split
 from traefikee.compile.snapshot import (
     TLS,
     Certificate,
@@ -67,7 +68,9 @@ def beside(listen: str, port: int) -> str:
 
 def compile_internal(identity: Identity, addresses: Addresses, sockets: Sockets) -> Snapshot:
     """Return the snapshot for a control node's engine."""
-    client_ca = ClientCA(pem=identity.ca_pem, optional=True)
+    # In an order of their own: which of them signs changes nothing for the connections that are open.
+    trusted = "".join(sorted(split(identity.ca_pem)))
+    client_ca = ClientCA(pem=trusted, optional=True)
     entry_points = [_entry_point(CLUSTER_ENTRY_POINT, addresses.cluster, client_ca)]
     services = [_service("etcd", sockets.etcd_peer), _service("cluster", sockets.cluster)]
     control = (Role.CONTROL.value,)
@@ -78,7 +81,7 @@ def compile_internal(identity: Identity, addresses: Addresses, sockets: Sockets)
         _prefix("agent", CLUSTER_ENTRY_POINT, "/v1/", "cluster"),
     ]
     if addresses.api is not None:
-        required = ClientCA(pem=identity.ca_pem, optional=False)
+        required = ClientCA(pem=trusted, optional=False)
         entry_points.append(_entry_point(API_ENTRY_POINT, addresses.api, required))
         services.append(_service("api", sockets.api))
         routes.append(_prefix("api", API_ENTRY_POINT, "/v1/", "api", roles=(Role.API.value,)))

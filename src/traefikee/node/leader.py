@@ -13,6 +13,7 @@ from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import ClusterState, Deployment, Phase
 from traefikee.cluster.store import Compare, Put, Store, StoreRefusedError
 from traefikee.errors import UnreachableError
+from traefikee.node import authority_rotation
 from traefikee.node.engine import Engine
 from traefikee.node.publishing import DeposedError, SnapshotStore
 from traefikee.node.retry import insist
@@ -45,6 +46,7 @@ class Leader:
             tasks.create_task(self._form(fence), name="forming")
             tasks.create_task(self._clean(fence), name="cleaning")
             tasks.create_task(self._rotate(fence), name="ticket keys")
+            tasks.create_task(self._replace_authority(fence), name="authority")
             tasks.create_task(self._route(fence), name="routing")
 
     async def _form(self, fence: Compare) -> None:
@@ -86,6 +88,11 @@ class Leader:
                 elif told.get(record.id) is None:
                     _log.warning("node is kept in the list", name=record.name, reason=decision.reason)
                     told[record.id] = decision.reason
+
+    async def _replace_authority(self, fence: Compare) -> None:
+        me = self._mirror.state.node(self._mirror.state.leader or "")
+        name = me.record.name if me is not None else ""
+        await authority_rotation.carry_on(self._store, self._mirror, self._admission, fence, name)
 
     async def _rotate(self, fence: Compare) -> None:
         """Change the keys of TLS session tickets in time. What they are is published with the snapshot."""

@@ -15,6 +15,7 @@ from traefikee.node import removed
 from traefikee.node.bootstrap import Bootstrap, NewCluster, check_credentials_folder, forget_cluster, wait_and_leave
 from traefikee.node.control import CleanedAwayError, ControlNode, ControlOptions
 from traefikee.node.lifecycle import Newcomer, stop_on_signals, until
+from traefikee.node.own_certificate import renewed_from_disk
 from traefikee.node.statedir import Identity, StateDir, need_no_identity
 
 JOIN_DEADLINE = 60.0
@@ -100,6 +101,11 @@ async def _stay(
     while True:
         known = list(dict.fromkeys([*statedir.load_peers(), *peers]))
         others = [one for one in known if one != identity.advertise]
+        identity = renewed_from_disk(statedir, identity)
+        caught_up = await joining.caught_up(identity, others)
+        if caught_up is not identity:
+            identity = caught_up
+            statedir.save_identity(identity)
         standing = await joining.ask_standing(identity, others)
         if standing is not None and standing.removed:
             raise removed.remember(statedir, standing.removed)

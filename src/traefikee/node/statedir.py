@@ -4,6 +4,7 @@
 
     lock                held by the running agent
     identity.json       who this node is (see :class:`Identity`)
+    authority.json      a control node's copy of the sealed key of the authority (see own_certificate.py)
     peers.json          the control nodes' addresses, as last heard
     drained             who drained this data node; absent while it is in service
     removed             who removed this node from its cluster: it does not start any more
@@ -209,7 +210,7 @@ class StateDir:
     def forget(self) -> None:
         """Forget the cluster altogether: identity, peers, snapshot and etcd's data."""
         self.wipe_store()
-        for name in ("identity.json", "peers.json", "snapshot", "drained"):
+        for name in ("identity.json", "peers.json", "snapshot", "drained", "authority.json"):
             (self.path / name).unlink(missing_ok=True)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from traefikee import log
 from traefikee.cluster.election import depose
@@ -28,16 +29,19 @@ SILENCE = 8.0
 _log = log.get("succession")
 
 
-async def watch_leader(store: Store, mirror: Mirror, identity: Identity) -> None:
-    """Depose leaders whose process has ended, for ever."""
+async def watch_leader(store: Store, mirror: Mirror, own: Callable[[], Identity]) -> None:
+    """Depose leaders whose process has ended, for ever.
+
+    :param own: this node's identity, with the certificate that it has by then.
+    """
     while True:
-        seen = await mirror.wait_for(lambda now: now.leader is not None and now.leader != identity.id)
+        seen = await mirror.wait_for(lambda now: now.leader is not None and now.leader != own().id)
         node = seen.node(seen.leader or "")
         if node is None:
             await asyncio.sleep(PAUSE)
             continue
         creation = seen.leader_creation
-        watching = asyncio.ensure_future(_until_gone(node.record.advertise, identity))
+        watching = asyncio.ensure_future(_until_gone(node.record.advertise, own))
         changing = asyncio.ensure_future(mirror.wait_for(lambda now, was=creation: now.leader_creation != was))  # type: ignore[misc]
         try:
             await asyncio.wait({watching, changing}, return_when=asyncio.FIRST_COMPLETED)
@@ -59,16 +63,18 @@ async def _take_leadership(store: Store, mirror: Mirror, seen: ClusterState, nam
         await asyncio.sleep(PAUSE)
 
 
-async def _until_gone(address: str, identity: Identity) -> bool:
+async def _until_gone(address: str, own: Callable[[], Identity]) -> bool:
     """Return True when the process behind the address has ended; anything else is tried again."""
     refusals = 0
-    async with Peer(address, identity.ca_pem, own_pair(identity)) as peer:
-        while True:
-            try:
-                async for _ in peer.stream("GET", "/v1/pulse", silence=SILENCE):
-                    refusals = 0
-            except TraefikeeError as error:
-                refusals = refusals + 1 if error.kind == "refused_connection" else 0
-                if refusals >= REFUSALS:
-                    return True
-            await asyncio.sleep(PAUSE)
+    while True:
+        identity = own()
+        async with Peer(address, identity.ca_pem, own_pair(identity)) as peer:
+            while own() is identity:
+                try:
+                    async for _ in peer.stream("GET", "/v1/pulse", silence=SILENCE):
+                        refusals = 0
+                except TraefikeeError as error:
+                    refusals = refusals + 1 if error.kind == "refused_connection" else 0
+                    if refusals >= REFUSALS:
+                        return True
+                await asyncio.sleep(PAUSE)

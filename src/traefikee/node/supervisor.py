@@ -50,6 +50,7 @@ class Child:
         self._log = log.get(name)
         self.last_lines: deque[str] = deque(maxlen=KEPT_LINES)
         self.stopping = False
+        self._restarting: asyncio.Event | None = None
 
     @property
     def pid(self) -> int | None:
@@ -87,14 +88,23 @@ class Child:
                 return
             if self._on_end:
                 self._on_end(self)
+            if self._restarting is not None:
+                await self._start_again()
+                continue
             if time.monotonic() - started > HEALTHY_AFTER:
                 pause = SHORTEST_PAUSE
             self._log.error("ended unexpectedly; starting it again", code=self.exit_code, pause=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
-            await self.start()
-            if self._on_restart:
-                await self._on_restart()
+            await self._start_again()
+
+    async def _start_again(self) -> None:
+        await self.start()
+        if self._restarting is not None:
+            self._restarting.set()
+            self._restarting = None
+        if self._on_restart:
+            await self._on_restart()
 
     async def wait(self) -> int:
         """Pass the process's output to the log until it ends; return its exit code."""
@@ -121,9 +131,18 @@ class Child:
         write = getattr(self._log, level)
         write(event, **fields)
 
+    async def restart(self, grace: float) -> None:
+        """End the process as :meth:`stop` does, and return once :meth:`supervise` has started it again."""
+        again = self._restarting = asyncio.Event()
+        await self._end(grace)
+        await again.wait()
+
     async def stop(self, grace: float) -> None:
         """End the process: SIGTERM, then SIGKILL after ``grace`` seconds."""
         self.stopping = True
+        await self._end(grace)
+
+    async def _end(self, grace: float) -> None:
         process = self._process
         if process is None or process.returncode is not None:
             return
