@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import click
 
+from traefikee.cli.backup import backup_command
 from traefikee.cli.config import config_group
 from traefikee.cli.show import explain_command, routes_command
 from traefikee.cli.target import Target
@@ -14,4 +15,5 @@ OPERATIONS: tuple[Callable[[Target], click.Command], ...] = (
     config_group,
     routes_command,
     explain_command,
+    backup_command,
 )

@@ -20,6 +20,8 @@ from traefikee.node.statedir import Identity
 
 PAUSE = 1.0
 PROGRESS_EVERY = 5.0
+STANDING_DEADLINE = 10.0
+"""Seconds that a control node may take to say what the cluster knows of this one."""
 
 T = TypeVar("T")
 
@@ -133,15 +135,28 @@ async def return_to_list(identity: Identity, addresses: Sequence[str], deadline:
     )
 
 
-async def ask_standing(identity: Identity, addresses: Sequence[str]) -> Standing | None:
-    """Ask the other control nodes what the cluster knows of this one; None if nobody can say."""
-    for address in addresses:
+async def ask_standing(
+    identity: Identity, addresses: Sequence[str], generation: int = 0
+) -> tuple[Standing, str] | None:
+    """Ask the other control nodes what the cluster knows of this one, all at once; None if nobody can say.
+
+    Of several clusters that answer the one of the highest generation counts: the others were left behind by it.
+
+    :param generation: what an earlier one says does not count.
+    :returns: what was answered, and the address that did.
+    """
+
+    async def ask(address: str) -> Standing | None:
         try:
-            async with Peer(address, identity.ca_pem, own_pair(identity)) as peer:
+            async with asyncio.timeout(STANDING_DEADLINE), Peer(address, identity.ca_pem, own_pair(identity)) as peer:
                 return Standing.model_validate(await peer.request("GET", "/v1/self"))
-        except (TraefikeeError, ValidationError) as error:
+        except (TraefikeeError, ValidationError, TimeoutError) as error:
             _log.debug("cannot ask", peer=address, error=str(error))
-    return None
+            return None
+
+    answers = zip(await asyncio.gather(*map(ask, addresses)), addresses, strict=True)
+    found = [(standing, address) for standing, address in answers if standing and standing.generation >= generation]
+    return max(found, key=lambda one: one[0].generation, default=None)
 
 
 async def store_steps(identity: Identity, address: str, *, started: bool) -> AsyncIterator[dict[str, Any]]:

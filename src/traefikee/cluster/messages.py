@@ -66,12 +66,14 @@ class Standing(BaseModel):
 
     :ivar listed: whether it is in the list.
     :ivar member: whether it is in etcd's membership.
+    :ivar generation: the cluster's generation.
     """
 
     model_config = ConfigDict(frozen=True)
 
     listed: bool
     member: bool
+    generation: int = 0
 
 
 class DataReport(BaseModel):
