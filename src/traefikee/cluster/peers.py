@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 from collections.abc import AsyncIterator
 from types import TracebackType
@@ -128,7 +129,7 @@ class Peer:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> TraefikeeError:
-        words = str(error) or type(error).__name__
+        words = _words(error)
         if "CERTIFICATE_VERIFY_FAILED" in words:
             return UnreachableError(
                 f"{self.address} is not a control node of this cluster (its certificate is from another authority)",
@@ -139,6 +140,18 @@ class Peer:
         return UnreachableError(
             f"{self.address} does not answer: {words}", RECONNECT_HINT, kind="refused_connection" if refused else "peer"
         )
+
+
+def _words(error: Exception) -> str:
+    """Return what went wrong: of a connection that failed what the system says, which the client library hides."""
+    words = str(error) or type(error).__name__
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and cause.strerror:
+            # asyncio says "Connect call failed" for whatever it is; names that are not found have numbers below 0.
+            words = os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return words
 
 
 async def fetch_authority(address: str, digest: str) -> str:
