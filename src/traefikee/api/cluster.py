@@ -27,7 +27,7 @@ from traefikee.cluster.messages import BEAT, LIFE, DataReport, JoinRequest, Memb
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.renewal import Renewal, told_authorities
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import ClusterState
+from traefikee.cluster.state import ClusterState, Phase
 from traefikee.cluster.store import Store
 from traefikee.cluster.x509_fields import split
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
@@ -62,6 +62,8 @@ class Cluster:
         self._attendance: Attendance
         self._news: News
         self._frames: Frames
+        self.on_later_generation: Callable[[list[str]], None] = lambda _addresses: None
+        """Called when a data node has seen a later generation of the cluster, with where it may be."""
 
     async def run(
         self,
@@ -153,12 +155,16 @@ class Cluster:
         """``GET /v1/self``: whether the caller is in the list, and in etcd's membership."""
         store, mirror, _ = self._ready()
         identity = admit_only(request, Role.CONTROL, Role.DATA)
+        not_before_it_is_back(mirror.state)
         node = mirror.state.node(identity)
         member = node.record.member if node else 0
         listed = member != 0 and any(one.id == member for one in await store.members())
         removal = mirror.state.removed.get(identity)
         removed = removal.sentence() if removal and not listed else ""
-        return JSONResponse({"listed": node is not None, "member": listed, "removed": removed})
+        generation = mirror.state.generation
+        return JSONResponse(
+            {"listed": node is not None, "member": listed, "removed": removed, "generation": generation}
+        )
 
     async def become_member(self, request: Request) -> Response:
         """``POST /v1/members``: bring the calling control node into etcd; a stream of its steps.
@@ -225,9 +231,21 @@ class Cluster:
         _, mirror, _ = self._ready()
         identity = admit_only(request, Role.DATA)
         refuse_removed(mirror.state, identity)
+        not_before_it_is_back(mirror.state)
+        self._compare_generations(request, mirror.state)
         # A control node without a quorum knows nothing new: it lets the data node look for a better one.
         told = self._news.lines(identity, LIFE, self._has_quorum)
         return StreamingResponse(told, media_type="application/x-ndjson")
+
+    def _compare_generations(self, request: Request, seen: ClusterState) -> None:
+        """Look for a later generation that the caller has seen; it does not follow this one.
+
+        :raises RefusedError: if it has seen one.
+        """
+        known = state.read_generation(request.query_params.get("generation", "").encode())
+        if known > seen.generation:
+            self.on_later_generation(request.query_params.get("peers", "").split(","))
+            raise RefusedError("this control node is of an earlier generation of the cluster", kind="left_behind")
 
     async def snapshot(self, request: Request) -> Response:
         """``GET /v1/snapshots/<name>?have=<name>``: the changes that make the published snapshot of one that is known.
@@ -258,6 +276,18 @@ class Cluster:
         return JSONResponse({})
 
 
+def not_before_it_is_back(seen: ClusterState) -> None:
+    """Refuse to speak for a cluster that is being restored until it has formed.
+
+    Until then the restore can be given up: nobody is to leave for it what may still be the cluster, and no data node is
+    to hear that it is at an end.
+
+    :raises UnreachableError: if it has not formed.
+    """
+    if seen.generation and seen.phase is not Phase.FORMED:
+        raise UnreachableError("the cluster is being restored, and has not formed yet", kind="joining")
+
+
 def announcement(seen: ClusterState, identity: str) -> Mapping[str, Any]:
     """Return what a data node is told of the cluster whenever it changes; a removed one is told that, as an error.
 
@@ -271,6 +301,7 @@ def announcement(seen: ClusterState, identity: str) -> Mapping[str, Any]:
     return {
         "event": "cluster",
         "phase": seen.phase.value,
+        "generation": seen.generation,
         "peers": list(seen.control_addresses),
         "snapshot": pointer.name if pointer else "",
         "revision": pointer.revision if pointer else 0,

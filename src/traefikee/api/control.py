@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from traefikee import __version__
-from traefikee.api import audit_log, nodes, trust
+from traefikee.api import audit_log, backup, nodes, trust
 from traefikee.api.actor import actor_of
 from traefikee.api.answers import lines, on_error, on_missing, read_body
 from traefikee.api.explaining import ExplainRequest, choose_entry_point, explained, question
@@ -30,7 +30,7 @@ from traefikee.errors import RefusedError, TraefikeeError
 from traefikee.node.deployment import deploy, plan
 from traefikee.providers.file.content import Content
 
-TOPICS: tuple[Callable[[Parts], Sequence[Route]], ...] = (audit_log.routes, nodes.routes, trust.routes)
+TOPICS: tuple[Callable[[Parts], Sequence[Route]], ...] = (audit_log.routes, backup.routes, nodes.routes, trust.routes)
 """What the API answers beside the handlers below: one module each."""
 
 

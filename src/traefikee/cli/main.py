@@ -13,6 +13,7 @@ from traefikee.cli.common import SETTINGS, Group, output_option, socket_option, 
 from traefikee.cli.deploy import DeployCommand, run_deploy, static_options
 from traefikee.cli.nodes import bootstrap, start_control_node, start_data_node
 from traefikee.cli.operations import OPERATIONS
+from traefikee.cli.recover import recover
 from traefikee.cli.tables import print_data, print_local_nodes
 from traefikee.cli.target import Target
 from traefikee.cli.trust import warn
@@ -23,7 +24,7 @@ def traefikee() -> None:
     """Start and run the nodes of a clustered edge router."""
 
 
-for _command in (bootstrap, start_control_node, start_data_node):
+for _command in (bootstrap, start_control_node, start_data_node, recover):
     traefikee.add_command(_command)
 
 

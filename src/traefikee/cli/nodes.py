@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from traefikee.cli.archives import is_restored, passphrase_option, read_archive
 from traefikee.cli.common import (
     DEFAULT_STATEDIR,
     Command,
@@ -97,7 +98,15 @@ def joining_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command(cls=Command)
-@option("licensekey", default="", help="Licence key (required; any text).", show_default=False)
+@option("licensekey", default="", help="Licence key (required unless restoring; any text).", show_default=False)
+@option(
+    "archivepath",
+    default="",
+    type=click.Path(dir_okay=False),
+    help="Backup to restore the cluster from: its CA, tokens, configuration and licence.",
+    show_default=False,
+)
+@passphrase_option
 @option("controlNodes", "controlnodes", default=1, type=click.IntRange(min=1), help="Control nodes to wait for; odd.")
 @option("timeout", default="300", type=Duration(), help="How long to wait for the control nodes.")
 @switch("api", help="Serve API and dashboard on port 8080 of the control nodes.", show_default=False)
@@ -108,18 +117,32 @@ def joining_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @node_options
 @in_asyncio
 async def bootstrap(
-    licensekey: str, controlnodes: int, timeout: float, api: bool, mtlscertsoutputdir: str, **options: Any
+    licensekey: str,
+    archivepath: str,
+    passphrase_file: str,
+    controlnodes: int,
+    timeout: float,
+    api: bool,
+    mtlscertsoutputdir: str,
+    **options: Any,
 ) -> None:
     """Initialise a cluster.
 
     Waits for --controlNodes control nodes to join, hands the cluster over to them and ends. With one control node (the
     default) this node is that control node and stays. At the timeout it ends with exit code 1, and no cluster is left.
+
+    With --archivepath the cluster is the one of a backup: nodes join with its tokens, its data nodes come back by
+    themselves where they find a control node at an address that they know, and traefikeectl goes on working. An archive
+    that is damaged or foreign is refused before anything is touched.
     """
     from traefikee.node import start
     from traefikee.node.bootstrap import NewCluster
 
-    if not licensekey.strip():
-        raise UsageError("--licensekey is missing", "give your licence key; any text is accepted")
+    if not archivepath and not licensekey.strip():
+        raise UsageError(
+            "--licensekey is missing",
+            "give your licence key (any text is accepted), or restore a backup with --archivepath",
+        )
     if controlnodes % 2 == 0:
         raise UsageError(
             f"--controlNodes={controlnodes} is even: one node fewer survives as many failures",
@@ -127,6 +150,9 @@ async def bootstrap(
         )
     control = _control_options(options)
     advertise = _advertise(options, "192.0.2.1:9")
+    backup = None
+    if archivepath and not is_restored(Path(options["statedir"]), archivepath):
+        backup = read_archive(archivepath, passphrase_file)
     with _state_dir(options) as statedir:
         asked = NewCluster(
             name=_name(options),
@@ -137,7 +163,7 @@ async def bootstrap(
             api=api,
             credentials=Path(mtlscertsoutputdir).absolute(),
         )
-        await start.bootstrap(statedir, asked, control)
+        await start.bootstrap(statedir, asked, control, backup)
 
 
 @click.command("start-control-node", cls=Command)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import click
 
+from traefikee.cli.backup import backup_command
 from traefikee.cli.config import config_group
 from traefikee.cli.leaving import drain_node_command, rm_node_command
 from traefikee.cli.show import explain_command, routes_command
@@ -24,4 +25,5 @@ OPERATIONS: tuple[Callable[[Target], click.Command], ...] = (
     rotate_ca_command,
     list_certificates_command,
     new_credentials_command,
+    backup_command,
 )

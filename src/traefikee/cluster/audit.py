@@ -25,7 +25,7 @@ KEPT = 10_000
 DELETES = 100
 """Keys that one transaction removes: etcd allows 128 operations."""
 
-Through = Literal["socket", "api", "cluster"]
+Through = Literal["socket", "api", "cluster", "disk"]
 
 _log = log.get("audit")
 
@@ -35,7 +35,7 @@ class Actor:
     """Who does something.
 
     :ivar who: ``certificate <CN>``, ``user <name>``, or ``node <name>``.
-    :ivar through: the node's local socket, traefikeectl's port, or the cluster by itself.
+    :ivar through: the node's local socket, traefikeectl's port, the cluster by itself, or the disk of a node at rest.
     """
 
     who: str

@@ -83,11 +83,15 @@ def remove_stale_sockets(directory: Path) -> None:
         (directory / name).unlink(missing_ok=True)
 
 
-def command(binary: str, identity: Identity, cluster: Sequence[tuple[str, str]], *, existing: bool) -> list[str]:
+def command(
+    binary: str, identity: Identity, cluster: Sequence[tuple[str, str]], *, existing: bool, generation: int = 0
+) -> list[str]:
     """Return etcd's argument list; it is to be started in the directory of :func:`write_certificates`.
 
     :param cluster: (name, peer URL) of every member, this one among them.
     :param existing: whether it joins a cluster that is there; a restart with data ignores this.
+    :param generation: of the cluster that is made anew: members of another one are strangers to it, whatever their
+        addresses are.
     """
     # setpriv ties the child's life to the agent's: a killed node is wholly dead.
     return [
@@ -102,12 +106,33 @@ def command(binary: str, identity: Identity, cluster: Sequence[tuple[str, str]],
         f"--initial-advertise-peer-urls={peer_url(identity.advertise)}",
         f"--initial-cluster={','.join(f'{name}={url}' for name, url in cluster)}",
         f"--initial-cluster-state={'existing' if existing else 'new'}",
-        f"--initial-cluster-token={identity.cluster_id}",
+        f"--initial-cluster-token={identity.cluster_id}{f'-{generation}' if generation else ''}",
         "--peer-trusted-ca-file=ca.pem",
         "--peer-cert-file=node.pem",
         "--peer-key-file=node.pem",
         "--auto-compaction-mode=revision",
         "--auto-compaction-retention=1000",
+        "--logger=zap",
+        "--log-outputs=stderr",
+        "--log-level=warn",
+    ]
+
+
+def reading_command(binary: str, identity: Identity) -> list[str]:
+    """Return the argument list of an etcd that reads a copy of a member's data, as the only member that there is.
+
+    Nobody reaches it but through the sockets in its directory, and it knows no other member.
+    """
+    return [
+        "setpriv",
+        "--pdeathsig=KILL",
+        binary,
+        f"--name={identity.id}",
+        "--data-dir=data",
+        f"--listen-client-urls=unix://{CLIENT_SOCKET}",
+        f"--advertise-client-urls=unix://{CLIENT_SOCKET}",
+        f"--listen-peer-urls=unix://{PEER_SOCKET}",
+        "--force-new-cluster",
         "--logger=zap",
         "--log-outputs=stderr",
         "--log-level=warn",

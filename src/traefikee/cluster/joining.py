@@ -20,6 +20,8 @@ from traefikee.node.statedir import Identity
 
 PAUSE = 1.0
 PROGRESS_EVERY = 5.0
+STANDING_DEADLINE = 10.0
+"""Seconds that a control node may take to say what the cluster knows of this one."""
 
 T = TypeVar("T")
 
@@ -133,22 +135,34 @@ async def return_to_list(identity: Identity, addresses: Sequence[str], deadline:
     )
 
 
-async def ask_standing(identity: Identity, addresses: Sequence[str]) -> Standing | None:
-    """Ask the other control nodes what the cluster knows of this one; None if nobody can say.
+async def ask_standing(
+    identity: Identity, addresses: Sequence[str], generation: int = 0
+) -> tuple[Standing, str] | None:
+    """Ask the other control nodes what the cluster knows of this one, all at once; None if nobody can say.
 
+    Of several clusters that answer the one of the highest generation counts: the others were left behind by it.
+
+    :param generation: what an earlier one says does not count.
+    :returns: what was answered, and the address that did.
     :raises RefusedError: if all of them have certificates of an authority that this node does not trust.
     """
-    foreign = 0
-    for address in addresses:
+    foreign = []
+
+    async def ask(address: str) -> Standing | None:
         try:
-            async with Peer(address, identity.ca_pem, own_pair(identity)) as peer:
+            async with asyncio.timeout(STANDING_DEADLINE), Peer(address, identity.ca_pem, own_pair(identity)) as peer:
                 return Standing.model_validate(await peer.request("GET", "/v1/self"))
-        except (TraefikeeError, ValidationError) as error:
-            foreign += isinstance(error, TraefikeeError) and error.kind == "foreign"
+        except (TraefikeeError, ValidationError, TimeoutError) as error:
+            if isinstance(error, TraefikeeError) and error.kind == "foreign":
+                foreign.append(address)
             _log.debug("cannot ask", peer=address, error=str(error))
-    if addresses and foreign == len(addresses):
+            return None
+
+    answers = zip(await asyncio.gather(*map(ask, addresses)), addresses, strict=True)
+    if addresses and len(foreign) == len(addresses):
         raise left_behind(addresses)
-    return None
+    found = [(standing, address) for standing, address in answers if standing and standing.generation >= generation]
+    return max(found, key=lambda one: one[0].generation, default=None)
 
 
 def left_behind(addresses: Sequence[str]) -> RefusedError:

@@ -67,6 +67,7 @@ class Standing(BaseModel):
     :ivar listed: whether it is in the list.
     :ivar member: whether it is in etcd's membership.
     :ivar removed: who removed it and when, as a sentence; empty if nobody did.
+    :ivar generation: the cluster's generation.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -74,6 +75,7 @@ class Standing(BaseModel):
     listed: bool
     member: bool
     removed: str = ""
+    generation: int = 0
 
 
 class DataReport(BaseModel):

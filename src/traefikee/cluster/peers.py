@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 from collections.abc import AsyncIterator, Collection, Sequence
 from types import TracebackType
@@ -142,7 +143,7 @@ class Peer:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> TraefikeeError:
-        words = str(error) or type(error).__name__
+        words = _words(error)
         if "certificate has expired" in words or "certificate is not yet valid" in words:
             return UnreachableError(
                 f"the certificate of {self.address} is not valid by this machine's clock: {words}",
@@ -180,6 +181,18 @@ def adopted(content: Any, known: Sequence[str]) -> tuple[str, ...]:
         return pki.endorsed(authority, by, proof)
 
     return authorities.adopt(known, offered, [str(one) for one in texts["endorsements"]], endorsed)
+
+
+def _words(error: Exception) -> str:
+    """Return what went wrong: of a connection that failed what the system says, which the client library hides."""
+    words = str(error) or type(error).__name__
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and cause.strerror:
+            # asyncio says "Connect call failed" for whatever it is; names that are not found have numbers below 0.
+            words = os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return words
 
 
 async def fetch_authority(address: str, digest: str) -> str:

@@ -6,6 +6,7 @@ A decision loop reads one :class:`ClusterState`; it never goes back to the store
     /traefikee/state/cluster/tokens        TokenTable
     /traefikee/state/cluster/authorities   Authorities; absent before the first rotation of the CA
     /traefikee/state/cluster/phase         forming | formed | aborted
+    /traefikee/state/cluster/generation    when it was restored or recovered (traefikee.backup.rebirth), if ever
     /traefikee/state/cluster/secrets       sealed: CA key, default certificate
     /traefikee/state/cluster/ticket-keys   sealed: keys of TLS session tickets
     /traefikee/state/nodes/<id>            NodeRecord
@@ -50,6 +51,7 @@ FILES = "/traefikee/files/"
 
 INFO = STATE + "cluster/info"
 PHASE = STATE + "cluster/phase"
+GENERATION = STATE + "cluster/generation"
 SECRETS = STATE + "cluster/secrets"
 TOKENS = STATE + "cluster/tokens"
 AUTHORITIES = STATE + "cluster/authorities"
@@ -369,6 +371,12 @@ class ClusterState:
     def _by_role(self) -> Mapping[Role, tuple[Node, ...]]:
         return {role: tuple(node for node in self.nodes if node.record.role is role) for role in Role}
 
+    @property
+    def generation(self) -> int:
+        """When the cluster was restored or recovered, in milliseconds since 1970; 0: never."""
+        found = self.keys.get(GENERATION)
+        return read_generation(found.value if found else None)
+
     @cached_property
     def control_addresses(self) -> tuple[str, ...]:
         """The advertised addresses of the control nodes that are in the membership, those alive first."""
@@ -403,6 +411,11 @@ class ClusterState:
         """Whether control nodes serve the API and the dashboard on :8080."""
         asked = self.deployment is not None and self.deployment.configuration.api
         return asked or (self.info is not None and self.info.api)
+
+
+def read_generation(stored: bytes | None) -> int:
+    """Return a generation as it is kept in a store or a file; what is not there or cannot be read counts as 0."""
+    return int(stored) if stored is not None and stored.isdigit() else 0
 
 
 def _parse(model: type[Any], found: KeyValue | None) -> Any:

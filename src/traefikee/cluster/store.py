@@ -27,6 +27,8 @@ PATIENCE = 1.5
 A member whose leader has just died drops what it is asked and answers only after 7 s that it timed out, although a new
 leader is there after 1 or 2: asking again sooner is what makes a failover short.
 """
+PIECE = 50
+"""Keys that are read at a time where everything is: 25 MiB at most, of parts of 512 KiB."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,24 @@ class Store:
         body = {"key": _encode(prefix), "range_end": _encode_bytes(_prefix_end(prefix)), "keys_only": True}
         revision, found = await self._range(body)
         return revision, [one.key for one in found]
+
+    async def read_whole(self, prefix: str, *, serialisable: bool = False) -> tuple[int, list[KeyValue]]:
+        """Return every key that starts with the prefix as of one revision, and that; read in pieces, however many.
+
+        :param serialisable: what this member knows is enough: it answers without a quorum too.
+        :raises StoreRefusedError: if the revision is compacted away meanwhile.
+        """
+        start, end = prefix.encode(), _encode_bytes(_prefix_end(prefix))
+        found: list[KeyValue] = []
+        revision = 0
+        while True:
+            body = {"key": _encode_bytes(start), "range_end": end, "limit": str(PIECE), "revision": str(revision)}
+            answer = await self._post("/v3/kv/range", {**body, "serializable": serialisable}, REQUEST_TIMEOUT)
+            found += [_key_value(raw) for raw in answer.get("kvs", ())]
+            revision = revision or int(answer["header"]["revision"])
+            if not answer.get("more"):
+                return revision, found
+            start = found[-1].key.encode() + b"\0"
 
     async def _range(self, body: dict[str, Any]) -> tuple[int, list[KeyValue]]:
         answer = await self._post("/v3/kv/range", body, PATIENCE)

@@ -13,7 +13,7 @@ from traefikee import log
 from traefikee.cluster import etcd, membership, pki, state, tokens
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterInfo, NodeRecord, Phase, Secrets
-from traefikee.cluster.store import Compare, Put, StoreRefusedError
+from traefikee.cluster.store import Compare, Put, StoreMember, StoreRefusedError
 from traefikee.cluster.token_table import standing_table
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import TraefikeeError, UnreachableError
@@ -96,30 +96,57 @@ def remove_credentials(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def first_identity(asked: NewCluster, cluster_id: str, authority: CertificatePair, cluster_key: str) -> Identity:
+    """Make the identity of the node that makes a cluster."""
+    identity = new_id()
+    host = asked.advertise.rpartition(":")[0].strip("[]")
+    pair = pki.issue_for_new_key(authority, identity=identity, role=Role.CONTROL, hosts=(host,))
+    return Identity(
+        id=identity,
+        name=asked.name,
+        role=Role.CONTROL,
+        cluster_id=cluster_id,
+        advertise=asked.advertise,
+        ca_pem=authority.chain_pem,
+        certificate_pem=pair.chain_pem,
+        certificate_serial=pki.serial(pair.chain_pem),
+        key_pem=pair.key_pem,
+        cluster_key=cluster_key,
+        bootstrap=True,
+        ephemeral=asked.ephemeral,
+    )
+
+
+def records(identity: Identity, member: StoreMember) -> list[Put]:
+    """Return the writes that put the node of an identity, as that member of etcd, into the cluster's list."""
+    record = NodeRecord(
+        id=identity.id,
+        name=identity.name,
+        role=Role.CONTROL,
+        advertise=identity.advertise,
+        certificate_serial=identity.certificate_serial,
+        member=member.id,
+        bootstrap=identity.ephemeral,
+    )
+    return [
+        Put(state.NODES + identity.id, record.stored()),
+        Put(state.NAMES + identity.name, identity.id.encode()),
+    ]
+
+
 class Bootstrap:
-    """One bootstrap: makes the identity first, then enters the node it is given into a new cluster."""
+    """One bootstrap: makes the identity first, then enters the node it is given into a new cluster.
+
+    :ivar issues_credentials: whether it writes API credentials, which go with a cluster that is given up.
+    """
+
+    issues_credentials = True
 
     def __init__(self, asked: NewCluster) -> None:
         self.asked = asked
         cluster_id = new_id()
         self._authority = pki.new_authority(cluster_id)
-        identity = new_id()
-        host = asked.advertise.rpartition(":")[0].strip("[]")
-        pair = pki.issue_for_new_key(self._authority, identity=identity, role=Role.CONTROL, hosts=(host,))
-        self.identity = Identity(
-            id=identity,
-            name=asked.name,
-            role=Role.CONTROL,
-            cluster_id=cluster_id,
-            advertise=asked.advertise,
-            ca_pem=self._authority.chain_pem,
-            certificate_pem=pair.chain_pem,
-            certificate_serial=pki.serial(pair.chain_pem),
-            key_pem=pair.key_pem,
-            cluster_key=secrets.token_hex(CLUSTER_KEY_BYTES),
-            bootstrap=True,
-            ephemeral=asked.ephemeral,
-        )
+        self.identity = first_identity(asked, cluster_id, self._authority, secrets.token_hex(CLUSTER_KEY_BYTES))
 
     async def enter(self, node: ControlNode) -> None:
         """Start a store of one member and write the cluster into it.
@@ -148,15 +175,6 @@ class Bootstrap:
                 default_key_pem=default.key_pem,
             ).stored(),
         )
-        record = NodeRecord(
-            id=identity.id,
-            name=identity.name,
-            role=Role.CONTROL,
-            advertise=identity.advertise,
-            certificate_serial=identity.certificate_serial,
-            member=member.id,
-            bootstrap=identity.ephemeral,
-        )
         await node.store.transact(
             [Compare.absent(state.INFO)],
             [
@@ -164,8 +182,7 @@ class Bootstrap:
                 Put(state.SECRETS, sealed),
                 Put(state.TOKENS, standing_table(info.control_secret, info.data_secret, time.time()).stored()),
                 Put(state.PHASE, Phase.FORMING.encode()),
-                Put(state.NODES + identity.id, record.stored()),
-                Put(state.NAMES + identity.name, identity.id.encode()),
+                *records(identity, member),
             ],
         )
         api = pki.issue_for_new_key(self._authority, identity="traefikeectl", role=Role.API)
@@ -260,7 +277,11 @@ async def _give_up(node: ControlNode, timeout: float) -> None:
     )
 
 
-def forget_cluster(statedir: StateDir, credentials: Path) -> None:
-    """Leave nothing of a cluster that was given up on this machine."""
+def forget_cluster(statedir: StateDir, credentials: Path | None) -> None:
+    """Leave nothing of a cluster that was given up on this machine.
+
+    :param credentials: the folder of its API credentials, if they were written.
+    """
     statedir.forget()
-    remove_credentials(credentials)
+    if credentials is not None:
+        remove_credentials(credentials)

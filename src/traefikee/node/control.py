@@ -19,6 +19,7 @@ from traefikee.cluster import election, etcd
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.authorities import digests
 from traefikee.cluster.election import Presence
+from traefikee.cluster.messages import Standing
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import Phase, Report
 from traefikee.cluster.store import Store
@@ -35,6 +36,7 @@ from traefikee.node.internal import (
 )
 from traefikee.node.leader import Leader
 from traefikee.node.lifecycle import raise_file_limit
+from traefikee.node.lookout import Lookout
 from traefikee.node.own_certificate import OwnCertificate
 from traefikee.node.publishing import SnapshotStore
 from traefikee.node.removed import leave_when_removed
@@ -72,7 +74,14 @@ class ControlOptions:
 
 
 class CleanedAwayError(Exception):
-    """This node was removed from the membership while it was away: it is to join afresh."""
+    """This node was removed from the membership while it was away: it is to join afresh.
+
+    :ivar found: what a control node of a later generation of the cluster says, and its address, if one was found.
+    """
+
+    def __init__(self, found: tuple[Standing, str] | None = None) -> None:
+        super().__init__()
+        self.found = found
 
 
 class _EndedError(Exception):
@@ -96,7 +105,9 @@ class ControlNode:
         self.leaving = asyncio.Event()
         """Set when the node has left the cluster and is to end."""
         self.certificate = OwnCertificate(self)
+        self.lookout = Lookout(lambda: self.identity, self.mirror, self._highest_generation)
         self._cluster_api = Cluster(lambda: self.identity.ca_pem, identity.id)
+        self._cluster_api.on_later_generation = self.lookout.hear_of_later
         self._applying = asyncio.Lock()
         self._addresses = Addresses(options.listen, options.api, None)
         self._wanted_dashboard: str | None = None
@@ -105,6 +116,23 @@ class ControlNode:
         self._etcd_child: Child | None = None
         self.removal = ""
         """Who removed this node from the cluster, as soon as it knows that somebody did."""
+
+    def _highest_generation(self) -> int:
+        return max(self.statedir.load_generation(), self.mirror.state.generation)
+
+    def look_out(self, addresses: Sequence[str], *, joined: bool) -> None:
+        """From now on, end this run with :class:`CleanedAwayError` when a later generation of the cluster is found.
+
+        :param joined: this node has just joined: which generation that is it learns from its store first.
+        """
+
+        async def look() -> None:
+            if joined:
+                await self.mirror.wait_for(lambda seen: seen.info is not None)
+            raise CleanedAwayError(await self.lookout.run())
+
+        self.lookout.hear(addresses)
+        self._tasks.create_task(look(), name="lookout")
 
     def _report(self) -> Report:
         return Report(
@@ -258,10 +286,10 @@ class ControlNode:
         """Whether the etcd child was started in this run: it then has what the membership knows of it."""
         return self._etcd_child is not None
 
-    async def start_store(self, cluster: Sequence[tuple[str, str]], *, existing: bool) -> None:
+    async def start_store(self, cluster: Sequence[tuple[str, str]], *, existing: bool, generation: int = 0) -> None:
         """Start the etcd child, if it does not run yet; returns at once.
 
-        :param cluster: as in :func:`traefikee.cluster.etcd.command`.
+        :param cluster: as in :func:`traefikee.cluster.etcd.command`, and so is ``generation``.
         """
         if self._etcd_child is not None:
             return
@@ -269,7 +297,7 @@ class ControlNode:
         self.certificate.store_trusts = digests(self.identity.ca_pem)
         etcd.remove_stale_sockets(self.statedir.etcd)
         binary = etcd.find()
-        argv = etcd.command(binary, self.identity, cluster, existing=existing)
+        argv = etcd.command(binary, self.identity, cluster, existing=existing, generation=generation)
         self._etcd_child = Child("etcd", argv, self.statedir.etcd, quiet=True, on_end=self._store_ended)
         await self._etcd_child.start()
         self._tasks.create_task(self._etcd_child.supervise(), name="etcd")
@@ -330,10 +358,12 @@ class ControlNode:
 
     async def _follow_state(self) -> None:
         peers: tuple[str, ...] = ()
+        generation = 0
         async for seen in self.mirror.states():
             if seen.phase is Phase.ABORTED and not self.identity.bootstrap:
                 await self.presence.end()
                 raise ClusterAbortedError("the cluster was given up before all control nodes had joined")
+            self.lookout.hear(seen.control_addresses)
             addresses = tuple(one for one in seen.control_addresses if one != self.identity.advertise)
             if addresses and addresses != peers:
                 peers = addresses
@@ -341,6 +371,12 @@ class ControlNode:
                     self.statedir.save_peers(peers)
                 except TraefikeeError as error:
                     _log.error("a restart would begin with older addresses", reason=str(error))
+            if seen.generation > generation:
+                generation = seen.generation
+                try:
+                    self.statedir.save_generation(generation)
+                except TraefikeeError as error:
+                    _log.error("a restart would not know the cluster's generation", reason=str(error))
             dashboard = self.options.dashboard if seen.dashboard else None
             if dashboard != self._wanted_dashboard:
                 self._wanted_dashboard = dashboard

@@ -28,7 +28,7 @@ from traefikee.cluster.roles import Role
 from traefikee.cluster.state import Counters, Phase, Report
 from traefikee.compile import changes
 from traefikee.compile.changes import State
-from traefikee.errors import ClusterAbortedError, TraefikeeError, UnreachableError
+from traefikee.errors import ClusterAbortedError, RefusedError, TraefikeeError, UnreachableError
 from traefikee.node import engine as engines
 from traefikee.node import removed
 from traefikee.node.data_certificate import DataCertificate, has_ended
@@ -72,6 +72,8 @@ class DataNode:
         self._options = options
         self._remembered = statedir.load_peers()
         self._peers = list(dict.fromkeys([*self._remembered, *peers]))
+        self._generation = statedir.load_generation()
+        """The highest generation of the cluster that this node has seen."""
         self._engine = DataEngine(statedir, options.log_format)
         self._journal = Journal(statedir)
         self._heard = State()
@@ -197,7 +199,8 @@ class DataNode:
                         await self._certificate.come_back(address)
                     async with Peer(address, self._identity.ca_pem, own_pair(self._identity)) as peer:
                         try:
-                            async for event in peer.stream("GET", "/v1/snapshots", silence=QUIET):
+                            async for event in peer.stream("GET", self._subscription(), silence=QUIET):
+                                self._compare_generations(event)
                                 if self._connection is not peer:
                                     self._connection, pause, told = peer, RECONNECT_PAUSE, False
                                     _log.info("connected to the control plane", through=address)
@@ -220,7 +223,11 @@ class DataNode:
             if not told and pause > RECONNECT_PAUSE:
                 told = True
                 if self._peers:
-                    _log.warning("no control node answers; what is in force stays", tried=", ".join(self._peers))
+                    _log.warning(
+                        "no control node can be followed; what is in force stays",
+                        tried=", ".join(self._peers),
+                        last=reason,
+                    )
                 else:
                     _log.error("no control node is known; start this node with --peeraddresses to follow changes again")
             # Not all at the same moment: control nodes that come back are met by every data node of the cluster.
@@ -242,6 +249,27 @@ class DataNode:
             if not failure.retriable:
                 self._certificate.tell(failure)
         return reason
+
+    def _subscription(self) -> str:
+        """Return what is asked for; a control node that was left behind learns from it where the cluster may be."""
+        if not self._generation:
+            return "/v1/snapshots"
+        return f"/v1/snapshots?generation={self._generation}&peers={','.join(self._peers)}"
+
+    def _compare_generations(self, event: dict[str, Any]) -> None:
+        """Remember a later generation of the cluster, and do not follow an earlier one.
+
+        :raises RefusedError: if it is an earlier one.
+        """
+        if event.get("event") != "cluster":
+            return
+        generation = int(event.get("generation", 0))
+        if generation < self._generation:
+            raise RefusedError("it is of an earlier generation of the cluster", kind="left_behind")
+        if generation > self._generation:
+            _log.info("the cluster was restored or recovered; its earlier generations are not followed any more")
+            self._generation = generation
+            self._remember(lambda: self._statedir.save_generation(generation))
 
     async def _hear(self, peer: Peer, event: dict[str, Any]) -> None:
         if event.get("event") != "cluster":

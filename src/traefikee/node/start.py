@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from traefikee import log
 from traefikee.cluster import etcd, joining
+from traefikee.cluster.messages import Standing
 from traefikee.cluster.roles import Role
 from traefikee.errors import ClusterAbortedError, RefusedError, TraefikeeError, UnreachableError, UsageError
 from traefikee.node import engine as engines
@@ -16,6 +17,7 @@ from traefikee.node.bootstrap import Bootstrap, NewCluster, check_credentials_fo
 from traefikee.node.control import CleanedAwayError, ControlNode, ControlOptions
 from traefikee.node.lifecycle import Newcomer, stop_on_signals, until
 from traefikee.node.own_certificate import renewed_from_disk
+from traefikee.node.restore import Backup, Restore, refuse_to_restore_over
 from traefikee.node.statedir import Identity, StateDir, need_no_identity
 
 JOIN_DEADLINE = 60.0
@@ -24,14 +26,17 @@ JOIN_DEADLINE = 60.0
 _log = log.get("node")
 
 
-async def bootstrap(statedir: StateDir, asked: NewCluster, options: ControlOptions) -> None:
+async def bootstrap(statedir: StateDir, asked: NewCluster, options: ControlOptions, backup: Backup | None) -> None:
     """Run ``traefikee bootstrap``: make a cluster, or come back as the node that made one.
 
+    :param backup: what to make it of; None for a new one, or one that was made of it before.
     :raises TraefikeeError: whatever keeps the cluster from being made, among it the timeout.
     """
     identity = _own_identity(statedir, Role.CONTROL)
     stopping = stop_on_signals()
     if identity is not None:
+        if backup is not None:
+            refuse_to_restore_over(statedir, identity)
         # Killed or restarted: its cluster may be formed by now, or still wait for the others.
         _log.info(
             "this node has made its cluster before: it comes back, and the options for a new one are not looked at",
@@ -40,8 +45,14 @@ async def bootstrap(statedir: StateDir, asked: NewCluster, options: ControlOptio
         await _stay(statedir, identity, options, stopping, asked.timeout if identity.ephemeral else None)
         return
     _check_programs()
-    check_credentials_folder(asked.credentials)
-    making = Bootstrap(asked)
+    # What a bootstrap has left that was killed before it was done.
+    statedir.set_store_aside("unfinished")
+    making: Bootstrap | Restore
+    if backup is None:
+        check_credentials_folder(asked.credentials)
+        making = Bootstrap(asked)
+    else:
+        making = Restore(asked, backup, statedir.load_generation())
     node = ControlNode(statedir, making.identity, options)
     try:
         await node.run(making.enter, making.duties if asked.ephemeral else None, stopping)
@@ -51,7 +62,7 @@ async def bootstrap(statedir: StateDir, asked: NewCluster, options: ControlOptio
         await _stay(statedir, making.identity, options, stopping, None)
     except TraefikeeError as error:
         if error.kind == "aborted" or statedir.load_identity() is None:
-            forget_cluster(statedir, asked.credentials)
+            forget_cluster(statedir, asked.credentials if making.issues_credentials else None)
         raise
 
 
@@ -98,6 +109,7 @@ async def _stay(
     :param timeout: seconds that an ephemeral bootstrap node goes on waiting for the others.
     """
     _check_programs()
+    found: tuple[Standing, str] | None = None
     while True:
         known = list(dict.fromkeys([*statedir.load_peers(), *peers]))
         others = [one for one in known if one != identity.advertise]
@@ -106,9 +118,14 @@ async def _stay(
         if caught_up is not identity:
             identity = caught_up
             statedir.save_identity(identity)
-        standing = await joining.ask_standing(identity, others)
-        if standing is not None and standing.removed:
-            raise removed.remember(statedir, standing.removed)
+        standing = None
+        found = found or await joining.ask_standing(identity, others, statedir.load_generation())
+        if found is not None:
+            standing, told_by = found
+            if standing.removed:
+                raise removed.remember(statedir, standing.removed)
+            others = [told_by, *(one for one in others if one != told_by)]
+            _leave_behind(statedir, standing.generation)
         afresh = not statedir.has_store() or (standing is not None and not standing.member)
         if afresh and identity.ephemeral:
             raise RefusedError(
@@ -127,7 +144,9 @@ async def _stay(
         async def enter(node: ControlNode, *, afresh: bool = afresh, others: Sequence[str] = others) -> None:
             if afresh:
                 await join_store(node, others, JOIN_DEADLINE)
+                node.look_out(others, joined=True)
             else:
+                node.look_out(others, joined=False)
                 # With its data there etcd knows the members; what it is told here is not looked at.
                 await node.start_store([(node.identity.id, etcd.peer_url(node.identity.advertise))], existing=True)
                 await node.wait_for_store()
@@ -138,14 +157,30 @@ async def _stay(
 
         try:
             await node.run(enter, duties, stopping)
-        except CleanedAwayError:
+        except CleanedAwayError as away:
             if node.removal:
                 raise removed.remember(statedir, node.removal) from None
+            found = away.found
             continue
         except ClusterAbortedError:
-            statedir.forget()
+            # One that was restored may be restored again, and this node then comes back to it.
+            if not statedir.load_generation():
+                statedir.forget()
             raise
         return
+
+
+def _leave_behind(statedir: StateDir, generation: int) -> None:
+    """Keep a store of an earlier generation aside: it must not be started, and may hold what the later one lacks."""
+    if generation > statedir.load_generation():
+        kept = statedir.set_store_aside("left-behind")
+        if kept is not None:
+            _log.warning(
+                "the cluster was restored or recovered while this node was away: it joins afresh; "
+                "its own data is kept until you remove it",
+                kept=str(kept),
+            )
+        statedir.save_generation(generation)
 
 
 async def join_store(node: ControlNode, peers: Sequence[str], deadline: float) -> None:

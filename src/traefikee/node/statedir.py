@@ -9,13 +9,16 @@
     drained             who drained this data node; absent while it is in service
     removed             who removed this node from its cluster: it does not start any more
     snapshot            the last snapshot that a data node applied, and the changes since (see journal.py)
+    generation          the highest generation of the cluster that this node has seen (see traefikee.backup.rebirth)
     etcd/               a control node's etcd: its data and its sockets
+    restored            the digest of the archive that bootstrap has restored here
     run/                sockets between the agent and its engine
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime
 import fcntl
 import json
 import os
@@ -160,6 +163,19 @@ class StateDir:
         """Remember the control nodes' addresses for the next start."""
         self.write("peers.json", json.dumps(list(peers)).encode())
 
+    def load_generation(self) -> int:
+        """Return the highest generation of the cluster that this node has seen; 0 if it never heard of one."""
+        try:
+            found = (self.path / "generation").read_bytes()
+        except OSError:
+            return 0
+        return int(found) if found.isdigit() else 0
+
+    def save_generation(self, generation: int) -> None:
+        """Remember a generation if it is higher than the one that is known."""
+        if generation > self.load_generation():
+            self.write("generation", str(generation).encode())
+
     def write(self, name: str, content: bytes) -> None:
         """Write a file (mode 0600) whole or not at all: a temporary file, fsync, rename.
 
@@ -207,10 +223,18 @@ class StateDir:
         """Forget etcd's data: this node is to join afresh."""
         shutil.rmtree(self.etcd / "data", ignore_errors=True)
 
+    def set_store_aside(self, why: str) -> Path | None:
+        """Keep etcd's data under another name, which tells why and when; return that, or None if there is none."""
+        if not self.has_store():
+            return None
+        aside = self.etcd / f"data.{why}-{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H%M%S}"
+        (self.etcd / "data").rename(aside)
+        return aside
+
     def forget(self) -> None:
         """Forget the cluster altogether: identity, peers, snapshot and etcd's data."""
         self.wipe_store()
-        for name in ("identity.json", "peers.json", "snapshot", "drained", "authority.json"):
+        for name in ("identity.json", "peers.json", "snapshot", "drained", "authority.json", "generation", "restored"):
             (self.path / name).unlink(missing_ok=True)
 
 

@@ -1,0 +1,1 @@
+"""What a backup holds, the archive that it travels in, and how a cluster begins anew from it."""
