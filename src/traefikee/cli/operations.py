@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import click
 
+from traefikee.cli.audit import audit_command
 from traefikee.cli.config import config_group
+from traefikee.cli.history import diff_command, history_command, rollback_command
 from traefikee.cli.leaving import drain_node_command, rm_node_command
 from traefikee.cli.show import explain_command, routes_command
 from traefikee.cli.target import Target
@@ -17,4 +19,8 @@ OPERATIONS: tuple[Callable[[Target], click.Command], ...] = (
     explain_command,
     rm_node_command,
     drain_node_command,
+    history_command,
+    diff_command,
+    rollback_command,
+    audit_command,
 )

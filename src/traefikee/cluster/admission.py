@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from traefikee import __version__, log
-from traefikee.cluster import etcd, pki, state, tokens
+from traefikee.cluster import audit, etcd, pki, state, tokens
 from traefikee.cluster.membership import name_conflict
 from traefikee.cluster.messages import JoinAnswer, JoinRequest
 from traefikee.cluster.mirror import Mirror
@@ -32,9 +32,13 @@ _log = log.get("admission")
 
 
 class Admission:
-    """Answers joins on behalf of one control node."""
+    """Answers joins on behalf of one control node.
 
-    def __init__(self, store: Store, mirror: Mirror, cluster_key: bytes) -> None:
+    :param name: that node's name, for the audit log.
+    """
+
+    def __init__(self, store: Store, mirror: Mirror, cluster_key: bytes, name: str = "") -> None:
+        self._name = name
         self._store = store
         self._mirror = mirror
         self._cluster_key = cluster_key
@@ -94,7 +98,7 @@ class Admission:
             advertise=request.advertise,
             certificate_serial=pki.serial(certificate),
         )
-        await self._record(record)
+        await self._record(record, "with its certificate" if returning else "with a token")
         _log.info("node admitted", name=request.name, role=request.role.value, id=identity)
         return JoinAnswer(
             id=identity,
@@ -104,13 +108,19 @@ class Admission:
             cluster_key=self._cluster_key.hex() if request.role is Role.CONTROL else "",
         )
 
-    async def _record(self, record: NodeRecord) -> None:
+    async def _record(self, record: NodeRecord, how: str) -> None:
         name_key = state.NAMES + record.name
         holder = await self._store.get(name_key)
         compare = Compare.unchanged(name_key, holder.mod_revision) if holder else Compare.absent(name_key)
         operations: list[Put | Delete] = [
             Put(name_key, record.id.encode()),
             Put(state.NODES + record.id, record.stored()),
+            audit.entry(
+                audit.CLUSTER,
+                self._name,
+                "join",
+                f"{record.role.value} node {record.name} admitted {how}",
+            ),
         ]
         if holder is not None and holder.value.decode() != record.id:
             before = holder.value.decode()
@@ -141,7 +151,8 @@ class Admission:
             conflict = name_conflict(self._mirror.state, name, identity)
             if conflict:
                 raise RefusedError(conflict, "give one of them another --name", kind="name")
-            await self._record(NodeRecord(id=identity, name=name, role=Role.DATA, certificate_serial=serial))
+            record = NodeRecord(id=identity, name=name, role=Role.DATA, certificate_serial=serial)
+            await self._record(record, "again: it had been forgotten while it was away")
 
     # --- etcd's membership ---
 
@@ -274,16 +285,27 @@ class Admission:
             (names.get(url) or member.name or f"{member.id:x}", url) for member in members for url in member.peer_urls
         ]
 
-    async def forget(self, record: NodeRecord, fence: Compare | None = None) -> bool:
+    async def forget(self, record: NodeRecord, fence: Compare | None = None, reason: str = "") -> bool:
         """Remove a node from etcd's membership (if it is in it), then from the list.
 
+        :param reason: why, for the audit log.
         :returns: whether the fence, if one is given, still held.
         :raises StoreRefusedError: if etcd sees its quorum in danger.
         """
         if record.member and any(member.id == record.member for member in await self._store.members()):
             await self._store.remove_member(record.member)
         done = await self._store.transact(
-            [fence] if fence else [], [Delete(state.NODES + record.id), Delete(state.NAMES + record.name)]
+            [fence] if fence else [],
+            [
+                Delete(state.NODES + record.id),
+                Delete(state.NAMES + record.name),
+                audit.entry(
+                    audit.CLUSTER,
+                    self._name,
+                    "forget",
+                    f"{record.role.value} node {record.name} forgotten" + (f": {reason}" if reason else ""),
+                ),
+            ],
         )
         return done is not None
 

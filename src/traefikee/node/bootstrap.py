@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from traefikee import log
-from traefikee.cluster import etcd, membership, pki, state, tokens
+from traefikee.cluster import audit, etcd, membership, pki, state, tokens
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterInfo, NodeRecord, Phase, Secrets
 from traefikee.cluster.store import Compare, Put, StoreRefusedError
@@ -164,6 +164,7 @@ class Bootstrap:
                 Put(state.PHASE, Phase.FORMING.encode()),
                 Put(state.NODES + identity.id, record.stored()),
                 Put(state.NAMES + identity.name, identity.id.encode()),
+                audit.entry(audit.CLUSTER, identity.name, "bootstrap", f"cluster {identity.cluster_id} made"),
             ],
         )
         api = pki.issue_for_new_key(self._authority, identity="traefikeectl", role=Role.API)

@@ -88,7 +88,7 @@ class ControlNode:
         self.store = Store(statedir.etcd / etcd.CLIENT_SOCKET)
         self.mirror = Mirror(self.store)
         self.presence = Presence(self.store, self.mirror, identity.id, self._report)
-        self.admission = Admission(self.store, self.mirror, bytes.fromhex(identity.cluster_key))
+        self.admission = Admission(self.store, self.mirror, bytes.fromhex(identity.cluster_key), identity.name)
         self.snapshots = SnapshotStore(self.store)
         self.leaving = asyncio.Event()
         """Set when the node has left the cluster and is to end."""

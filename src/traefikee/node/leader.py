@@ -13,6 +13,7 @@ from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import ClusterState, Deployment, Phase
 from traefikee.cluster.store import Compare, Put, Store, StoreRefusedError
 from traefikee.errors import UnreachableError
+from traefikee.node import housekeeping
 from traefikee.node.engine import Engine
 from traefikee.node.publishing import DeposedError, SnapshotStore
 from traefikee.node.retry import insist
@@ -46,6 +47,7 @@ class Leader:
             tasks.create_task(self._clean(fence), name="cleaning")
             tasks.create_task(self._rotate(fence), name="ticket keys")
             tasks.create_task(self._route(fence), name="routing")
+            tasks.create_task(housekeeping.tidy(self._store, fence), name="housekeeping")
 
     async def _form(self, fence: Compare) -> None:
         told = ""
@@ -79,7 +81,7 @@ class Leader:
                 record = decision.node.record
                 if isinstance(decision, Forget):
                     try:
-                        await self._admission.forget(record, fence)
+                        await self._admission.forget(record, fence, decision.reason)
                         _log.info("node forgotten", name=record.name, id=record.id, reason=decision.reason)
                     except (StoreRefusedError, UnreachableError) as error:
                         _log.warning("node cannot be forgotten now", name=record.name, reason=str(error))
