@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from traefikee import __version__
-from traefikee.api import audit_log, history, nodes
+from traefikee.api import audit_log, history, licence, nodes
 from traefikee.api.actor import actor_of
 from traefikee.api.answers import lines, on_error, on_missing, read_body
 from traefikee.api.explaining import ExplainRequest, choose_entry_point, explained, question
@@ -23,6 +23,7 @@ from traefikee.api.shown_configuration import PARTS, configuration_document
 from traefikee.api.shown_routes import routes_document
 from traefikee.api.view import read_view
 from traefikee.cluster import tokens
+from traefikee.cluster.licence import sentence
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import Node
 from traefikee.cluster.tokens import Token
@@ -32,7 +33,12 @@ from traefikee.node.deployment import deploy, plan
 from traefikee.node.storing import Order
 from traefikee.providers.file.content import Content
 
-TOPICS: tuple[Callable[[Parts], Sequence[Route]], ...] = (audit_log.routes, history.routes, nodes.routes)
+TOPICS: tuple[Callable[[Parts], Sequence[Route]], ...] = (
+    audit_log.routes,
+    history.routes,
+    licence.routes,
+    nodes.routes,
+)
 """What the API answers beside the handlers below: one module each."""
 
 
@@ -176,14 +182,16 @@ class ControlAPI:
         return await node_health(self._parts.engine)
 
     async def version(self, _request: Request) -> Response:
-        """``GET /v1/version``: of the node that answers; with its licence key."""
-        info = self._parts.mirror.state.info
+        """``GET /v1/version``: of the node that answers; with the licence key, and how it stands."""
+        seen = self._parts.mirror.state
+        info = seen.info
         return JSONResponse(
             {
                 "version": __version__,
                 "node": self._parts.identity.name,
                 "role": Role.CONTROL.value,
                 "licence": info.licence if info else "",
+                "licence_status": sentence(seen) if info else "",
             }
         )
 

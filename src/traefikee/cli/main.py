@@ -106,6 +106,8 @@ def print_version(content: dict[str, Any], output: str) -> None:
         click.echo(f"Node:         {node['node']} ({node['role']} node, version {node['version']})")
         if "licence" in node:
             click.echo(f"Licence key:  {node['licence']}")
+        if node.get("licence_status"):
+            click.echo(f"Licence:      {node['licence_status']}")
 
 
 @traefikee.command("healthcheck-node")

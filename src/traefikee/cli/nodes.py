@@ -97,7 +97,14 @@ def joining_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command(cls=Command)
-@option("licensekey", default="", help="Licence key (required; any text).", show_default=False)
+@option("licensekey", default="", help="Licence key (required).", show_default=False)
+@option(
+    "license.endpoint",
+    "license_endpoint",
+    default="",
+    help="https URL of a server that judges the key; without one any text is accepted.",
+    show_default=False,
+)
 @option("controlNodes", "controlnodes", default=1, type=click.IntRange(min=1), help="Control nodes to wait for; odd.")
 @option("timeout", default="300", type=Duration(), help="How long to wait for the control nodes.")
 @switch("api", help="Serve API and dashboard on port 8080 of the control nodes.", show_default=False)
@@ -108,7 +115,13 @@ def joining_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @node_options
 @in_asyncio
 async def bootstrap(
-    licensekey: str, controlnodes: int, timeout: float, api: bool, mtlscertsoutputdir: str, **options: Any
+    licensekey: str,
+    license_endpoint: str,
+    controlnodes: int,
+    timeout: float,
+    api: bool,
+    mtlscertsoutputdir: str,
+    **options: Any,
 ) -> None:
     """Initialise a cluster.
 
@@ -119,7 +132,14 @@ async def bootstrap(
     from traefikee.node.bootstrap import NewCluster
 
     if not licensekey.strip():
-        raise UsageError("--licensekey is missing", "give your licence key; any text is accepted")
+        raise UsageError("--licensekey is missing", "give your licence key; any text without --license.endpoint")
+    if license_endpoint:
+        from traefikee.config.addresses import check_licence_endpoint
+
+        try:
+            check_licence_endpoint(license_endpoint)
+        except ValueError as error:
+            raise UsageError(f"--license.endpoint: {error}") from error
     if controlnodes % 2 == 0:
         raise UsageError(
             f"--controlNodes={controlnodes} is even: one node fewer survives as many failures",
@@ -133,7 +153,8 @@ async def bootstrap(
             advertise=advertise,
             control_nodes=controlnodes,
             timeout=timeout,
-            licence=licensekey,
+            licence=licensekey.strip(),
+            license_endpoint=license_endpoint,
             api=api,
             credentials=Path(mtlscertsoutputdir).absolute(),
         )

@@ -3,6 +3,7 @@
 A decision loop reads one :class:`ClusterState`; it never goes back to the store in between. The keys::
 
     /traefikee/state/cluster/info          ClusterInfo, written once by bootstrap
+    /traefikee/state/cluster/licence       LicenceStatus (cluster/licence.py)
     /traefikee/state/cluster/phase         forming | formed | aborted
     /traefikee/state/cluster/secrets       sealed: CA key, default certificate
     /traefikee/state/cluster/ticket-keys   sealed: keys of TLS session tickets

@@ -33,6 +33,7 @@ _NAMES = {
     "ForwardedHeaders.trusted_ips": "trustedIPs",
     "ProxyProtocol.trusted_ips": "trustedIPs",
     "StaticConfiguration.health_check_interval": "healthCheck.interval",
+    "StaticConfiguration.license_endpoint": "license.endpoint",
     "StaticConfiguration.prometheus": "metrics.prometheus",
     "StaticConfiguration.root_cas": "rootCAs",
 }

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from traefikee import log
 from traefikee.cluster import audit, etcd, membership, pki, state, tokens
+from traefikee.cluster.licence import LICENCE, LicenceStatus
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterInfo, NodeRecord, Phase, Secrets
 from traefikee.cluster.store import Compare, Put, StoreRefusedError
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import TraefikeeError, UnreachableError
+from traefikee.node import licensing
 from traefikee.node.control import ControlNode
 from traefikee.node.retry import insist
 from traefikee.node.statedir import Identity, StateDir, new_id
@@ -40,6 +42,7 @@ class NewCluster:
 
     :ivar control_nodes: how many control nodes to wait for; with 1 the bootstrap node itself is the control node.
     :ivar timeout: seconds to wait for them.
+    :ivar license_endpoint: the server that judges the licence key, or an empty text.
     """
 
     name: str
@@ -49,6 +52,7 @@ class NewCluster:
     licence: str = field(repr=False)
     api: bool
     credentials: Path
+    license_endpoint: str = ""
 
     @property
     def ephemeral(self) -> bool:
@@ -101,6 +105,7 @@ class Bootstrap:
     def __init__(self, asked: NewCluster) -> None:
         self.asked = asked
         cluster_id = new_id()
+        self._licence = LicenceStatus()
         self._authority = pki.new_authority(cluster_id)
         identity = new_id()
         host = asked.advertise.rpartition(":")[0].strip("[]")
@@ -119,6 +124,14 @@ class Bootstrap:
             bootstrap=True,
             ephemeral=asked.ephemeral,
         )
+
+    async def check_licence(self) -> None:
+        """Have the licence key judged, if there is somebody to ask.
+
+        :raises TraefikeeError: if it is refused, or nobody says that it is accepted.
+        """
+        asked = self.asked
+        self._licence = await licensing.check_new(asked.license_endpoint, asked.licence, self.identity.cluster_id)
 
     async def enter(self, node: ControlNode) -> None:
         """Start a store of one member and write the cluster into it.
@@ -162,6 +175,7 @@ class Bootstrap:
                 Put(state.INFO, info.stored()),
                 Put(state.SECRETS, sealed),
                 Put(state.PHASE, Phase.FORMING.encode()),
+                Put(LICENCE, self._licence.stored()),
                 Put(state.NODES + identity.id, record.stored()),
                 Put(state.NAMES + identity.name, identity.id.encode()),
                 audit.entry(audit.CLUSTER, identity.name, "bootstrap", f"cluster {identity.cluster_id} made"),

@@ -13,7 +13,7 @@ from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import ClusterState, Deployment, Phase
 from traefikee.cluster.store import Compare, Put, Store, StoreRefusedError
 from traefikee.errors import UnreachableError
-from traefikee.node import housekeeping
+from traefikee.node import housekeeping, licensing
 from traefikee.node.engine import Engine
 from traefikee.node.publishing import DeposedError, SnapshotStore
 from traefikee.node.retry import insist
@@ -48,6 +48,7 @@ class Leader:
             tasks.create_task(self._rotate(fence), name="ticket keys")
             tasks.create_task(self._route(fence), name="routing")
             tasks.create_task(housekeeping.tidy(self._store, fence), name="housekeeping")
+            tasks.create_task(licensing.keep_checking(self._store, self._mirror, fence), name="licence")
 
     async def _form(self, fence: Compare) -> None:
         told = ""

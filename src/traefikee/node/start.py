@@ -41,6 +41,9 @@ async def bootstrap(statedir: StateDir, asked: NewCluster, options: ControlOptio
     _check_programs()
     check_credentials_folder(asked.credentials)
     making = Bootstrap(asked)
+    await until(stopping, making.check_licence())
+    if stopping.is_set():
+        return
     node = ControlNode(statedir, making.identity, options)
     try:
         await node.run(making.enter, making.duties if asked.ephemeral else None, stopping)

@@ -70,7 +70,8 @@ def test_each_difference_has_its_file_and_line() -> None:
 def test_names_are_those_of_the_file() -> None:
     before, after = (content("r.yaml", ROUTERS.format(url=f"http://10.0.0.{n}")) for n in (1, 2))
     (told,) = lines(before, after)
-    assert told.startswith("~ http.services.app.servers.") and "http://10.0.0.1 -> http://10.0.0.2 [r.yaml:5]" in told
+    assert told.startswith("~ http.services.app.servers.")
+    assert "http://10.0.0.1 -> http://10.0.0.2 [r.yaml:5]" in told
 
 
 def test_of_nothing_and_to_nothing() -> None:
