@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from traefikee import __version__
-from traefikee.api import audit_log, history, licence, nodes
+from traefikee.api import audit_log, history, licence, logs, nodes
 from traefikee.api.actor import actor_of
 from traefikee.api.answers import lines, on_error, on_missing, read_body
 from traefikee.api.explaining import ExplainRequest, choose_entry_point, explained, question
@@ -37,6 +37,7 @@ TOPICS: tuple[Callable[[Parts], Sequence[Route]], ...] = (
     audit_log.routes,
     history.routes,
     licence.routes,
+    logs.routes,
     nodes.routes,
 )
 """What the API answers beside the handlers below: one module each."""

@@ -11,6 +11,7 @@ from traefikee.cluster.state import ClusterInfo, ClusterState
 from traefikee.cluster.store import Store
 from traefikee.errors import UnreachableError
 from traefikee.node.engine import Engine
+from traefikee.node.log_collecting import Sources
 from traefikee.node.publishing import SnapshotStore
 from traefikee.node.statedir import Identity
 
@@ -20,6 +21,7 @@ class Parts:
     """The parts of a control node that its operators may ask or change.
 
     :ivar has_quorum: whether the store takes writes here.
+    :ivar log_sources: the log lines that this node can tell.
     """
 
     identity: Identity
@@ -29,6 +31,7 @@ class Parts:
     admission: Admission
     has_quorum: Callable[[], bool]
     snapshots: SnapshotStore
+    log_sources: Sources
     _came_up: bool = field(default=False, init=False)
 
     def state(self) -> tuple[ClusterState, ClusterInfo]:

@@ -11,6 +11,7 @@ from traefikee.cli.config import config_group
 from traefikee.cli.history import diff_command, history_command, rollback_command
 from traefikee.cli.leaving import drain_node_command, rm_node_command
 from traefikee.cli.licence import update_license_command
+from traefikee.cli.logs import logs_command
 from traefikee.cli.show import explain_command, routes_command
 from traefikee.cli.target import Target
 
@@ -25,4 +26,5 @@ OPERATIONS: tuple[Callable[[Target], click.Command], ...] = (
     rollback_command,
     audit_command,
     update_license_command,
+    logs_command,
 )

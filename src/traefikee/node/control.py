@@ -14,6 +14,7 @@ from traefikee.api import serving
 from traefikee.api.cluster import Cluster
 from traefikee.api.control import ControlAPI
 from traefikee.api.dashboard import Dashboard
+from traefikee.api.logs import sources_of
 from traefikee.api.parts import Parts
 from traefikee.cluster import election, etcd
 from traefikee.cluster.admission import Admission
@@ -34,6 +35,7 @@ from traefikee.node.internal import (
 )
 from traefikee.node.leader import Leader
 from traefikee.node.lifecycle import raise_file_limit
+from traefikee.node.log_desk import LogDesk
 from traefikee.node.publishing import SnapshotStore
 from traefikee.node.removed import leave_when_removed
 from traefikee.node.statedir import Identity, StateDir
@@ -92,7 +94,9 @@ class ControlNode:
         self.snapshots = SnapshotStore(self.store)
         self.leaving = asyncio.Event()
         """Set when the node has left the cluster and is to end."""
-        self._cluster_api = Cluster(identity.ca_pem, identity.id)
+        self._log_desk = LogDesk()
+        self._log_sources = sources_of(identity.id, self._log_desk)
+        self._cluster_api = Cluster(identity.ca_pem, identity.id, self._log_desk, self._log_sources)
         self._addresses = Addresses(options.listen, options.api, None)
         self._wanted_dashboard: str | None = None
         self._engine_child: Child | None = None
@@ -151,6 +155,7 @@ class ControlNode:
                 self.admission,
                 self.presence.has_quorum,
                 self.snapshots,
+                self._log_sources,
             )
         )
         dashboard = Dashboard(self.identity, self.mirror, self.snapshots, self.presence.has_quorum)

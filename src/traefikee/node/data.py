@@ -35,6 +35,8 @@ from traefikee.node.data_engine import DataEngine
 from traefikee.node.engine import OtherBaseError, SnapshotRefusedError
 from traefikee.node.journal import Journal
 from traefikee.node.lifecycle import Newcomer, stop_on_signals, until
+from traefikee.node.log_reading import Reader
+from traefikee.node.log_sending import LogSender
 from traefikee.node.service import Service
 from traefikee.node.statedir import Identity, StateDir, need_no_identity
 
@@ -74,6 +76,7 @@ class DataNode:
         self._peers = list(dict.fromkeys([*self._remembered, *peers]))
         self._engine = DataEngine(statedir, options.log_format)
         self._journal = Journal(statedir)
+        self._logs = LogSender(Reader(self._engine.client))
         self._heard = State()
         """The last that a control node has sent."""
         self._in_engine: State | None = None
@@ -197,6 +200,7 @@ class DataNode:
                         finally:
                             # Before the connection is closed: a report must not be sent through a closed one.
                             was_connected, self._connection = self._connection is not None, None
+                            await self._logs.end()
                 except ClusterAbortedError:
                     raise
                 except TraefikeeError as error:
@@ -219,6 +223,8 @@ class DataNode:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _hear(self, peer: Peer, event: dict[str, Any]) -> None:
+        if event.get("event") == "logs":
+            self._logs.begin(peer, event)
         if event.get("event") != "cluster":
             return
         if event.get("phase") == Phase.ABORTED.value:
