@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 import threading
@@ -84,6 +85,7 @@ class Query(BaseModel):
 class Batch(BaseModel):
     """Some lines of one node.
 
+    :ivar initial: whether its lines were there when they were asked for; those that come later are not.
     :ivar caught_up: whether all lines that there were have been sent with it.
     :ivar lost: lines that were wanted and are kept no more.
     """
@@ -91,6 +93,7 @@ class Batch(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     lines: tuple[Line, ...] = ()
+    initial: bool = False
     caught_up: bool = False
     lost: int = Field(default=0, ge=0)
 
@@ -99,6 +102,11 @@ def level_of(text: str) -> str:
     """Return a level as lines have it."""
     text = text.lower()
     return _ALIASES.get(text, text)
+
+
+def now() -> str:
+    """Return the time as lines have it."""
+    return time_of(datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"))
 
 
 def time_of(text: str) -> str:

@@ -51,7 +51,8 @@ def routes(parts: Parts) -> Sequence[Route]:
         since = time_of(in_utc(body.since)) if body.since else ""
         query = Query(since=since, level=body.level, tail=body.tail, follow=body.follow)
         collector = Collector(parts.identity, parts.mirror, parts.log_sources)
-        return lines(collector.read(collector.choose(body.nodes), query))
+        collector.choose(body.nodes)
+        return lines(collector.read(body.nodes, query))
 
     return [Route("/v1/logs", read, methods=["POST"])]
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from traefikee.providers.file.content import Content
 
 MASK = "***"
+LARGEST = 16 << 20
+"""Bytes of a request that control nodes take."""
+LONGEST_REST = 512 << 10
+"""What of it is left for the command line and who deploys."""
 _USERS = re.compile(r"(auth[._](?:basic|digest)[._]users):\S+", re.IGNORECASE)
 _SHORT = frozenset({static.short for static in OPTIONS if static.short} | {"c"})
 
@@ -212,6 +216,11 @@ def run_deploy(
     body: dict[str, Any] = {"configuration": configuration.model_dump(mode="json"), "if_revision": if_revision}
     if files is not None:
         body["files"] = json.loads(files.to_json())
+    if len(json.dumps(body)) > LARGEST - LONGEST_REST:
+        raise UsageError(
+            f"the configuration with its files is larger than {LARGEST >> 20} MiB, which is more than a cluster takes",
+            "leave certificates to the machines that need them, or to Consul",
+        )
     if dry_run:
         if files is not None:
             from traefikee.cli.dynamic_files import problems_of

@@ -10,7 +10,7 @@ import click
 from traefikee.cli.client import says
 from traefikee.cli.common import Command, option, output_option, switch
 from traefikee.cli.deploy import follow, if_revision_option, tell_plan
-from traefikee.cli.tables import print_data, table
+from traefikee.cli.tables import plain, print_data, table
 from traefikee.cli.target import Target
 from traefikee.errors import UsageError
 
@@ -37,7 +37,7 @@ def history_command(target: Target) -> click.Command:
             return
         heads = [(head, len(head)) for head in ("Number", "When", "Who", "How", "Command")]
         rows = [
-            (
+            _cells(
                 f"{one['number']}{' *' if one['current'] else ''}",
                 one["at"].removesuffix("+00:00") + "Z",
                 f"{one['who']} ({one['by']})",
@@ -49,6 +49,11 @@ def history_command(target: Target) -> click.Command:
         click.echo(table(heads, rows))
 
     return history
+
+
+def _cells(*texts: str) -> tuple[str, ...]:
+    # What a command says of itself may be anything.
+    return tuple(plain(text).replace("\n", "\\n") for text in texts)
 
 
 def diff_command(target: Target) -> click.Command:

@@ -10,6 +10,7 @@ import click
 
 from traefikee.cli.audit import Since
 from traefikee.cli.common import Command, option, output_option, switch
+from traefikee.cli.tables import plain
 from traefikee.cli.target import Target
 from traefikee.errors import TraefikeeError, UsageError
 
@@ -26,7 +27,7 @@ def logs_command(target: Target) -> click.Command:
     @option(
         "node", default=(), multiple=True, help="A node's name; again for more.  [default: all]", show_default=False
     )
-    @switch("follow", help="Go on with what comes, until Ctrl-C.", show_default=False)
+    @switch("follow", help="Go on with what comes, until Ctrl-C (also -f).", show_default=False)
     @click.option("-f", "follow_short", is_flag=True, hidden=True)
     @option("since", default="", type=Since(), help="Only since then: a time (UTC), or 5m.", show_default=False)
     @option(
@@ -85,8 +86,7 @@ def as_text(event: Mapping[str, Any]) -> str:
     """Return one line for a reader: time (UTC, milliseconds), node, level, component, message, fields."""
     fields = "".join(f" {name}={_quoted(value)}" for name, value in event["fields"].items())
     component = f"{event['component']}: " if event["component"] else ""
-    message = _one_line(event["message"])
-    return f"{event['at'][:23]}Z {event['node']} {event['level']:<7} {component}{message}{fields}"
+    return plain(f"{event['at'][:23]}Z {event['node']} {event['level']:<7} {component}{event['message']}{fields}")
 
 
 def as_data(event: Mapping[str, Any], form: str) -> str:
@@ -102,8 +102,3 @@ def as_data(event: Mapping[str, Any], form: str) -> str:
 def _quoted(value: str) -> str:
     plain = value and value.isprintable() and " " not in value and '"' not in value
     return value if plain else json.dumps(value)
-
-
-def _one_line(text: str) -> str:
-    """Return a text that can do nothing to a terminal; a traceback keeps its lines."""
-    return "".join(one if one.isprintable() or one == "\n" else f"\\x{ord(one):02x}" for one in text)

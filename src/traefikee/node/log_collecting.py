@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,7 +20,7 @@ from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState, Node
 from traefikee.config.errors import did_you_mean
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
-from traefikee.log_lines import Batch, Line, Query
+from traefikee.log_lines import Batch, Line, Query, now
 from traefikee.node.log_desk import LogDesk
 from traefikee.node.log_reading import Reader
 from traefikee.node.statedir import Identity
@@ -141,24 +141,28 @@ class Sources:
         last: dict[str, str] = {}
         asked: set[str] = set()
 
-        def begin() -> None:
+        began = now()
+
+        def begin(*, late: bool) -> None:
+            # Of who comes back, or comes later, only what is new.
+            more: dict[str, Any] = {"tail": MOST_LINES} if late else {}
             for node in {self._id, *self._desk.connected}:
                 if (wanted is None or node in wanted) and node not in pumps and (query.follow or node not in asked):
-                    # Whoever comes back goes on where it was.
-                    again = {"since": last[node]} if node in last else {}
-                    pumps.begin(node, self._one(node, query.model_copy(update=again)))
+                    since = {"since": last.get(node, max(query.since, began))} if late else {}
+                    pumps.begin(node, self._one(node, query.model_copy(update=more | since)))
                     asked.add(node)
 
         loop = asyncio.get_running_loop()
         until = loop.time() + DEADLINE
         beat = loop.time() + BEAT
         try:
-            begin()
+            begin(late=False)
             while query.follow or (len(pumps) or not pumps.queue.empty()):
                 event = await pumps.next(beat - loop.time())
                 if event is None:
                     beat = loop.time() + BEAT
-                    begin()
+                    if query.follow:
+                        begin(late=True)
                     yield {"event": "beat"}
                 elif event["event"] == "ended":
                     if event["reason"]:
@@ -204,103 +208,134 @@ class Collector:
                 )
         return {node.record.id: node for name, node in known.items() if not names or name in names}
 
-    async def read(self, chosen: Mapping[str, Node], query: Query) -> AsyncIterator[Event]:
+    async def read(self, names: Collection[str], query: Query) -> AsyncIterator[Event]:
         """Yield ``line`` (a :class:`Line` with ``node``), ``lost``, ``problem`` and ``beat``.
 
         First what there is, in the order of time, and what kept nodes from telling; then, if wanted, what comes.
+
+        :param names: of nodes that :meth:`choose` knows; none for all, and those to come.
         """
+        chosen = self.choose(names)
+        reading = _Reading(self._mirror, chosen, everyone=not names)
         pumps = _Pumps()
-        names = {identity: node.record.name for identity, node in chosen.items()}
-        told: dict[str, str] = {}
-        last = query.since
+        since = query
 
         def begin() -> None:
-            for node in _to_ask(self._mirror.state, chosen):
+            for node in _to_ask(self._mirror.state, chosen, everyone=not names):
                 if node.record.id not in pumps:
-                    now = query.model_copy(update={"since": last})
-                    pumps.begin(node.record.id, self._relayed(node, frozenset(chosen), now))
+                    pumps.begin(node.record.id, self._relayed(node, tuple(sorted(chosen)) if names else None, since))
 
         try:
             begin()
-            newest = Newest(min(query.tail, MOST_LINES))
-            missing = {one for one, node in chosen.items() if node.ready}
             loop = asyncio.get_running_loop()
             until = loop.time() + DEADLINE + 1
-            lost: list[Event] = []
+            newest = Newest(min(query.tail, MOST_LINES))
+            missing = {one for one, node in chosen.items() if node.ready}
             while (len(pumps) or not pumps.queue.empty()) and missing and loop.time() < until:
                 event = await pumps.next(min(BEAT, until - loop.time()))
                 if event is None:
                     yield {"event": "beat"}
-                    continue
-                node, batch = _batch(event, told)
-                if batch is not None and node in names:
-                    newest.add(node, batch.lines)
-                    told.pop(node, None)
-                    if batch.lost:
-                        lost.append({"event": "lost", "node": names[node], "count": batch.lost})
-                    if batch.caught_up:
-                        missing.discard(node)
-            for event in lost:
+                elif reading.take(event, newest):
+                    missing.discard(str(event["node"]))
+            for event in reading.told(newest):
                 yield event
-            for node, line in newest.take():
-                last = max(last, line.at)
-                yield _shown(names[node], line)
             for identity, one in chosen.items():
                 if not one.ready:
                     yield {"event": "problem", "node": one.record.name, "message": f"it is {one.status}"}
                 elif identity in missing:
-                    message = told.get(identity, "it did not answer in time")
+                    message = reading.failed.get(identity, "it did not answer in time")
                     yield {"event": "problem", "node": one.record.name, "message": message}
             if not query.follow:
                 return
-            async for event in self._follow(pumps, names, begin):
-                if event["event"] == "line":
-                    last = max(last, event["at"])
-                yield event
+            since = query.model_copy(update={"since": max(query.since, now()), "tail": MOST_LINES})
+            beat = loop.time() + BEAT
+            while True:
+                reading.failed.clear()
+                newest = Newest()
+                event = await pumps.next(beat - loop.time())
+                until = loop.time() + WINDOW
+                while event is not None:
+                    reading.take(event, newest)
+                    event = await pumps.next(until - loop.time()) if loop.time() < until else None
+                for event in (*reading.told(newest), *reading.problems()):
+                    yield event
+                if loop.time() >= beat:
+                    beat = loop.time() + BEAT
+                    # Control nodes that came, or came back.
+                    begin()
+                    yield {"event": "beat"}
         finally:
             await pumps.end()
 
-    async def _follow(self, pumps: _Pumps, names: Mapping[str, str], begin: Callable[[], None]) -> AsyncIterator[Event]:
-        loop = asyncio.get_running_loop()
-        beat = loop.time() + BEAT
-        while True:
-            newest, told = Newest(), dict[str, str]()
-            event = await pumps.next(beat - loop.time())
-            until = loop.time() + WINDOW
-            while event is not None:
-                node, batch = _batch(event, told)
-                if batch is not None and node in names:
-                    newest.add(node, batch.lines)
-                    if batch.lost:
-                        yield {"event": "lost", "node": names[node], "count": batch.lost}
-                event = await pumps.next(until - loop.time())
-            for node, line in newest.take():
-                yield _shown(names[node], line)
-            for node, reason in told.items():
-                if node in names:
-                    yield {"event": "problem", "node": names[node], "message": reason}
-            if loop.time() >= beat:
-                beat = loop.time() + BEAT
-                # Control nodes that came, or came back.
-                begin()
-                yield {"event": "beat"}
-
-    async def _relayed(self, node: Node, wanted: frozenset[str], query: Query) -> AsyncGenerator[Event, None]:
+    async def _relayed(self, node: Node, wanted: tuple[str, ...] | None, query: Query) -> AsyncGenerator[Event, None]:
         if node.record.id == self._identity.id:
             async with contextlib.aclosing(self._sources.read(wanted, query)) as events:
                 async for event in events:
                     yield event
             return
-        body = LogRequest(nodes=tuple(sorted(wanted)), query=query).model_dump(mode="json")
+        body = LogRequest(nodes=wanted, query=query).model_dump(mode="json")
         async with Peer(node.record.advertise, self._identity.ca_pem, own_pair(self._identity)) as peer:
             async for event in peer.stream("POST", "/v1/logs", body):
                 yield event
 
 
-def _to_ask(seen: ClusterState, chosen: Mapping[str, Node]) -> list[Node]:
+class _Reading:
+    """What one reader has heard.
+
+    :ivar failed: what kept nodes from telling, by their ids.
+    """
+
+    def __init__(self, mirror: Mirror, chosen: Mapping[str, Node], *, everyone: bool) -> None:
+        self._mirror = mirror
+        self._names = {identity: node.record.name for identity, node in chosen.items()}
+        self._everyone = everyone
+        self._last: dict[str, str] = {}
+        self._lost: dict[str, int] = {}
+        self.failed: dict[str, str] = {}
+
+    def _name(self, identity: str) -> str:
+        """Return a node's name, or an empty text if it is not wanted, or nobody knows it."""
+        if self._everyone and identity not in self._names:
+            node = self._mirror.state.node(identity)
+            if node is not None:
+                self._names[identity] = node.record.name
+        return self._names.get(identity, "")
+
+    def take(self, event: Event, newest: Newest) -> bool:
+        """Note what an event tells; return whether its node has sent everything that there was."""
+        node, batch = _batch(event, self.failed)
+        if batch is None or not self._name(node):
+            return False
+        # Who comes through another control node begins with what there was.
+        known = self._last.get(node, "") if batch.initial else ""
+        lines = [line for line in batch.lines if line.at > known]
+        if lines:
+            self._last[node] = max(self._last.get(node, ""), lines[-1].at)
+        newest.add(node, lines)
+        self._lost[node] = self._lost.get(node, 0) + batch.lost
+        self.failed.pop(node, None)
+        return batch.caught_up
+
+    def told(self, newest: Newest) -> Iterator[Event]:
+        """Yield what has come, in the order of time."""
+        for node, count in self._lost.items():
+            if count:
+                yield {"event": "lost", "node": self._name(node), "count": count}
+        self._lost.clear()
+        for node, line in newest.take():
+            yield {"event": "line", "node": self._name(node), **line.model_dump(mode="json")}
+
+    def problems(self) -> Iterator[Event]:
+        """Yield what has kept nodes from telling more."""
+        for node, reason in self.failed.items():
+            if self._name(node):
+                yield {"event": "problem", "node": self._name(node), "message": reason}
+
+
+def _to_ask(seen: ClusterState, chosen: Mapping[str, Node], *, everyone: bool) -> list[Node]:
     """Return the control nodes that may know something: all of them, if a data node is wanted."""
     control = [node for node in seen.with_role(Role.CONTROL) if node.ready]
-    if any(node.record.role is Role.DATA for node in chosen.values()):
+    if everyone or any(node.record.role is Role.DATA for node in chosen.values()):
         return control
     return [node for node in control if node.record.id in chosen]
 
@@ -318,7 +353,3 @@ def _batch(event: Event, told: dict[str, str]) -> tuple[str, Batch | None]:
         case "ended" if event.get("reason"):
             told[str(event.get("of"))] = str(event.get("reason"))
     return "", None
-
-
-def _shown(name: str, line: Line) -> Event:
-    return {"event": "line", "node": name, **line.model_dump(mode="json")}

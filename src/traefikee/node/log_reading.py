@@ -27,7 +27,7 @@ class Reader:
         """Yield what there is, and if that is wanted what comes, for ever; batches may be empty."""
         place = _Place()
         lines, _ = await self._after(place)
-        yield Batch(lines=tuple(query.select(lines)), caught_up=True)
+        yield Batch(lines=tuple(query.select(lines)), initial=True, caught_up=True)
         while query.follow:
             await asyncio.sleep(POLL)
             lines, lost = await self._after(place)

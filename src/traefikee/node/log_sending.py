@@ -75,8 +75,9 @@ class LogSender:
                     if not (isinstance(answer, dict) and answer.get("more")):
                         return
                 told = loop.time()
-        except TraefikeeError as error:
-            _log.debug("nobody takes log lines any more", reason=error.cause)
+        except (TraefikeeError, RuntimeError) as error:
+            # httpx's own, if the connection was closed at this moment: it is a RuntimeError.
+            _log.debug("nobody takes log lines any more", reason=str(error))
 
 
 def parts(batch: Batch) -> Iterator[Batch]:
@@ -86,8 +87,8 @@ def parts(batch: Batch) -> Iterator[Batch]:
     lost = batch.lost
     for line in batch.lines:
         if lines and (len(lines) >= PART_LINES or size + line.size > PART_BYTES):
-            yield Batch(lines=tuple(lines), lost=lost)
+            yield Batch(lines=tuple(lines), lost=lost, initial=batch.initial)
             lines, size, lost = [], 0, 0
         lines.append(line)
         size += line.size
-    yield Batch(lines=tuple(lines), lost=lost, caught_up=batch.caught_up)
+    yield Batch(lines=tuple(lines), lost=lost, initial=batch.initial, caught_up=batch.caught_up)

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from traefikee.api import answers
+from traefikee.cli import deploy
 from traefikee.cli.client import Client
 from traefikee.cli.deploy import follow
-from traefikee.errors import TraefikeeError, UnreachableError
+from traefikee.errors import TraefikeeError, UnreachableError, UsageError
 
 STORED = {"event": "stored", "number": 4, "message": "Configuration 4 stored."}
 DONE = {"event": "done", "ok": True, "message": "Applied by 1 data node."}
@@ -71,3 +73,14 @@ def test_what_the_control_node_says_counts() -> None:
     with pytest.raises(TraefikeeError) as refused:
         outcome(refusal)
     assert refused.value.exit_code == 3
+
+
+def test_what_no_cluster_takes_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert answers.LARGEST_BODY == deploy.LARGEST
+    monkeypatch.setattr(deploy, "LARGEST", deploy.LONGEST_REST + 500)
+
+    def connect() -> Client:
+        raise AssertionError("nobody is asked")
+
+    with pytest.raises(UsageError, match="the configuration with its files is larger than"):
+        deploy.run_deploy(connect, [("entryPoints", "Name:http Address::80")])

@@ -9,9 +9,10 @@ import pytest
 from tests.unit.cluster.support_state import cluster, control, data
 
 from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.state import Node
 from traefikee.cluster.store import Store
 from traefikee.errors import RefusedError, UnreachableError
-from traefikee.log_lines import Batch, Line, Query, Ring
+from traefikee.log_lines import Batch, Line, Query, Ring, now
 from traefikee.node import log_collecting, log_desk, log_reading
 from traefikee.node.engine import Engine
 from traefikee.node.log_collecting import Collector, Newest, Sources
@@ -234,7 +235,7 @@ class Setting:
     async def read(self, *names: str, **query: Any) -> list[Mapping[str, Any]]:
         """Everything that is told but beats."""
         await asyncio.sleep(0.02)
-        events = self.collector.read(self.collector.choose(names), Query(**query))
+        events = self.collector.read(names, Query(**query))
         found = [event async for event in events if event["event"] != "beat"]
         assert self.sources._readers == 0
         return found
@@ -282,7 +283,7 @@ def test_followers_hear_what_comes_also_of_who_comes_back(monkeypatch: pytest.Mo
         setting.node.ring.push(line(1))
         setting.ring.push(line(2))
         await asyncio.sleep(0.02)
-        events = setting.collector.read(setting.collector.choose(()), Query(follow=True, tail=1))
+        events = setting.collector.read((), Query(follow=True, tail=1))
 
         async def until(wanted: str) -> list[str]:
             found = []
@@ -308,6 +309,63 @@ def test_followers_hear_what_comes_also_of_who_comes_back(monkeypatch: pytest.Mo
         await events.aclose()
         assert (setting.sources._readers, setting.desk._wishes) == (0, {})
         setting.stream.cancel()
+
+    run(body)
+
+
+class TwoControlNodes(Collector):
+    """A collector that reaches the other control node without a network."""
+
+    other: Sources
+
+    async def _relayed(
+        self, node: Node, wanted: tuple[str, ...] | None, query: Query
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
+        sources = self._sources if node.record.id == CONTROL else self.other
+        async for event in sources.read(wanted, query):
+            yield event
+
+
+def test_a_data_node_that_moves_to_another_control_node_is_heard_on() -> None:
+    async def body() -> None:
+        first, second, ring = LogDesk(), LogDesk(), Ring()
+        mirror = Mirror(Store(Path("/nowhere")))
+        mirror.state = cluster([control("c"), control("c2"), data("d")], leader="c")
+        collector = TwoControlNodes(
+            Identity.model_construct(None, id=CONTROL, name="c"),  # type: ignore[call-arg]
+            mirror,
+            Sources(CONTROL, Reader(ring=Ring()), first),
+        )
+        collector.other = Sources("id-c2", Reader(ring=Ring()), second)
+        before, after = DataNode(first), DataNode(second)
+        before.ring = after.ring = ring
+        before.sender, after.sender = LogSender(Reader(ring=ring)), LogSender(Reader(ring=ring))
+        for number in (1, 2):
+            ring.push(line(number))
+        stream = asyncio.create_task(before.connected())
+        await asyncio.sleep(0.02)
+        events = collector.read((), Query(follow=True, tail=10))
+        heard: list[str] = []
+
+        async def until(message: str) -> None:
+            async for event in events:
+                if event["event"] == "line":
+                    heard.append(event["message"])
+                    if heard[-1] == message:
+                        return
+
+        await until("2")
+        stream.cancel()
+        ring.push(line(3))
+        stream = asyncio.create_task(after.connected())
+        await asyncio.sleep(0.1)
+        ring.push(Line(at=now(), level="info", message="4"))
+        await until("4")
+        assert heard[:2] == ["1", "2"]
+        assert heard.count("2") == 1, "what was told is not told again"
+        stream.cancel()
+        assert isinstance(events, AsyncGenerator)
+        await events.aclose()
 
     run(body)
 
