@@ -255,7 +255,9 @@ class ControlNode:
         etcd.remove_stale_sockets(self.statedir.etcd)
         binary = etcd.find()
         argv = etcd.command(binary, self.identity, cluster, existing=existing)
-        self._etcd_child = Child("etcd", argv, self.statedir.etcd, quiet=True, on_end=self._store_ended)
+        self._etcd_child = Child(
+            "etcd", argv, self.statedir.etcd, environment=etcd.environment(), quiet=True, on_end=self._store_ended
+        )
         await self._etcd_child.start()
         self._tasks.create_task(self._etcd_child.supervise(), name="etcd")
 
