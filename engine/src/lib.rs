@@ -118,7 +118,8 @@ fn run(options: &Options) -> std::io::Result<ExitCode> {
     let finished = runtime.block_on(async {
         let listener = tokio::net::UnixListener::from_std(listener)?;
         tracing::info!(workers = options.workers, control = %options.control.display(), "engine started");
-        control::run(listener, &options.control, predecessor, shared, workers, log.level.clone()).await
+        control::run(listener, &options.control, predecessor, shared, workers, log.level.clone(), log.kept.clone())
+            .await
     });
     if let Err(error) = &finished {
         tracing::error!(%error, "the engine ends");

@@ -152,7 +152,7 @@ fn client_certificates_and_roles() {
     let engine = Engine::with(&snapshot);
     let address = engine.address("http");
     let claim = "GET /open HTTP/1.1\r\nHost: h\r\nX-Traefikee-Peer-Id: evil\r\nX_Traefikee_Peer_Role: evil\r\n\
-                 Connection: X-Traefikee-Peer-Role\r\n\r\n";
+                 X-Traefikee-Peer-Serial: evil\r\nConnection: X-Traefikee-Peer-Role\r\n\r\n";
     for (certificate, status, id, role) in [
         (Some(&control), 200, Some("c1"), Some("control")),
         (Some(&data), 403, Some("d1"), Some("data")),
@@ -168,6 +168,7 @@ fn client_certificates_and_roles() {
         let answer = client.message();
         let request = support::Message { head: answer.text().to_owned(), body: Vec::new() };
         assert_eq!((request.field("X-Traefikee-Peer-Id"), request.field("X-Traefikee-Peer-Role")), (id, role));
+        assert_eq!(request.field("X-Traefikee-Peer-Serial").is_some(), certificate.is_some());
         assert!(!answer.text().contains("evil"));
     }
     let refused = |certificate: Option<&Leaf>| {

@@ -51,8 +51,8 @@ class TraefikeeError(Exception):
 
     @property
     def exit_code(self) -> int:
-        """2 for a command line that cannot be meant, else 1."""
-        return 2 if self.kind == "usage" else 1
+        """2 for a command line that cannot be meant, 3 where something else than asked for is in force, else 1."""
+        return {"usage": 2, "precondition": 3}.get(self.kind, 1)
 
 
 class UsageError(TraefikeeError):

@@ -1,4 +1,7 @@
-"""Logging of the agent: one event a line, text for people or JSON for machines, on standard error."""
+"""Logging of the agent: one event a line, text for people or JSON for machines, on standard error.
+
+The newest lines are kept in memory too, for `logs` (:mod:`traefikee.log_lines`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import sys
 from typing import Any, TextIO
 
 import structlog
+
+from traefikee import log_lines
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
@@ -30,6 +35,8 @@ def configure(log_format: str = "text", level: str = "info", stream: TextIO | No
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            log_lines.masking,
+            log_lines.RING.keep,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),

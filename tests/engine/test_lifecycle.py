@@ -160,3 +160,26 @@ def test_the_death_of_its_parent(start_process: StartProcess, tmp_path: Path, di
     else:
         with pytest.raises(AssertionError, match="gone"):
             wait_for(lambda: pid not in left_over(), "gone", 0.3)
+
+
+@pytest.mark.parametrize("options", [(), ("--log-format", "json")])
+def test_its_newest_lines_are_kept(tmp_path: Path, options: tuple[str, ...]) -> None:
+    engine = EngineProcess(tmp_path, options)
+    engine.start()
+    try:
+        first = engine.control.get("/logs").json()
+        assert [line["message"] for line in first["lines"]] == ["engine started"]
+        assert (first["last"], first["lost"]) == (1, 0)
+        assert first["lines"][0].keys() >= {"timestamp", "level", "message"}
+        engine.apply(snapshot([], [], []))
+        second = engine.control.get("/logs?after=1").json()
+        assert "snapshot in force" in [line["message"] for line in second["lines"]]
+        assert second["run"] == first["run"]
+        assert engine.control.get(f"/logs?after={second['last']}").json()["lines"] == []
+        assert engine.control.get("/logs?after=many").status_code == 400
+        engine.process.kill9()
+        engine.start()
+        assert engine.control.get("/logs").json()["run"] != first["run"]
+    finally:
+        engine.process.cleanup()
+        engine.control.close()

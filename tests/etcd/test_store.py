@@ -198,21 +198,17 @@ def test_nobody_there(folder: Path) -> None:
 def test_deployed_files_are_stored_in_parts(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deployed_files, "PART_BYTES", 64)
     content = Content(files=tuple(f"rules-{number}.toml" for number in range(100)))
-    other = Content(files=("other.toml",))
 
     async def body(store: Store) -> None:
-        link, parts = deployed_files.pack(content)
-        assert link.parts == len(parts) > 1
-        held = await deployed_files.store_parts(store, link, parts)
-        assert await deployed_files.read_files(store, link) == content
+        packed = deployed_files.pack_files(content)
+        assert packed.link.parts == len(packed.parts) > 1
+        held = await deployed_files.store_parts(store, packed.puts())
+        assert await deployed_files.read_files(store, packed.link) == content
         assert await deployed_files.read_files(store, None) == Content()
         assert await store.transact(held, [Put("a", b"")])
-        second, more = deployed_files.pack(other)
-        await deployed_files.store_parts(store, second, more)
-        await deployed_files.clean(store, [second, None])
-        assert await deployed_files.read_files(store, second) == other
+        await store.transact([], [Delete(packed.puts()[0].key)])
         assert await store.transact(held, [Put("a", b"")]) is None, "whoever lost them puts them again"
         with pytest.raises(TraefikeeError, match="part 1 of the deployed files is gone"):
-            await deployed_files.read_files(store, link)
+            await deployed_files.read_files(store, packed.link)
 
     in_store(socket, body)

@@ -27,7 +27,7 @@ use crate::http::head::Request;
 use crate::http::scan::{Found, Scanner};
 use crate::http::{Framing, Malformed, Version, write};
 use crate::io::{Conn, Stream};
-use crate::log::Level;
+use crate::log::{Kept, Level};
 use crate::snapshot::Problem;
 use crate::state::Shared;
 use crate::stats;
@@ -66,6 +66,8 @@ pub(crate) struct Control {
     left: Notify,
     retired: Cell<bool>,
     drain: drain::Drain,
+    /// The newest lines of the log.
+    lines: Kept,
 }
 
 /// Serves the control socket, found at `path`, until the engine is told to stop, and stops it. False if it was told twice,
@@ -77,6 +79,7 @@ pub(crate) async fn run(
     shared: Arc<Shared>,
     workers: Vec<mpsc::UnboundedSender<Order>>,
     level: Level,
+    lines: Kept,
 ) -> std::io::Result<bool> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -93,6 +96,7 @@ pub(crate) async fn run(
         left: Notify::new(),
         retired: Cell::new(false),
         drain: drain::Drain::default(),
+        lines,
     });
     tokio::task::spawn_local(drain::run(Rc::clone(&control)));
     tokio::task::spawn_local(accept(listener, Rc::clone(&control)));
@@ -205,6 +209,14 @@ async fn send(conn: &mut Conn, (status, value): Answer, keep_alive: bool) -> std
     conn.send(&out).await
 }
 
+/// The number of the line after which lines are asked for: that of `after=`, or 0.
+fn after(query: Option<&str>) -> Option<u64> {
+    match query.unwrap_or_default() {
+        "" => Some(0),
+        query => query.strip_prefix("after=")?.parse().ok(),
+    }
+}
+
 /// Reads a whole body.
 async fn body(conn: &mut Conn, request: &Request) -> Result<Vec<u8>, Answer> {
     let too_large = || problem(413, "the body is too large");
@@ -236,7 +248,7 @@ async fn body(conn: &mut Conn, request: &Request) -> Result<Vec<u8>, Answer> {
 
 impl Control {
     async fn answer(&self, request: &Request, body: &[u8]) -> Answer {
-        let (path, _) = request.path_and_query();
+        let (path, query) = request.path_and_query();
         match (request.method(), path) {
             ("PUT", "/snapshot") => self.applied(self.apply(body).await),
             ("PATCH", "/snapshot") => self.applied(self.change(body).await),
@@ -247,6 +259,10 @@ impl Control {
             ("POST", "/explain") => self.explain(body).await,
             ("GET", "/status") => (200, self.status().await),
             ("GET", "/counters") => (200, self.counters().await),
+            ("GET", "/logs") => match after(query) {
+                Some(number) => (200, self.lines.after(number)),
+                None => problem(400, "after= is to be the number of a line"),
+            },
             ("POST", "/reopen") => {
                 self.reopen_log().await;
                 (202, json!({}))
@@ -259,7 +275,7 @@ impl Control {
             }
             (
                 _,
-                "/snapshot" | "/check" | "/explain" | "/status" | "/counters" | "/reopen" | "/drain" | "/undrain"
+                "/snapshot" | "/check" | "/explain" | "/status" | "/counters" | "/logs" | "/reopen" | "/drain" | "/undrain"
                 | "/stop",
             ) => problem(405, format!("{} does not take {}", path, request.method())),
             _ => problem(404, format!("there is nothing at {path}")),

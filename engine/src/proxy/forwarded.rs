@@ -103,7 +103,7 @@ pub(crate) fn claims_identity(name: &[u8]) -> bool {
         let same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-');
         name.len() == known.len() && name.iter().zip(known).all(same)
     };
-    is(b"x-traefikee-peer-id") || is(b"x-traefikee-peer-role")
+    is(b"x-traefikee-peer-id") || is(b"x-traefikee-peer-role") || is(b"x-traefikee-peer-serial")
 }
 
 /// Appends who the client's certificate names; nothing without a certificate. The role is one that the route admits, if
@@ -116,6 +116,9 @@ pub(crate) fn write_identity(out: &mut BytesMut, route: &Route, origin: &Origin<
     let admitted = identity.roles.iter().find(|role| route.client_roles.contains(role));
     if let Some(role) = admitted.or(identity.roles.first()) {
         write::field(out, b"X-Traefikee-Peer-Role", role.as_bytes());
+    }
+    if !identity.serial.is_empty() {
+        write::field(out, b"X-Traefikee-Peer-Serial", identity.serial.as_bytes());
     }
 }
 
@@ -174,6 +177,7 @@ mod tests {
     #[test]
     fn identity_cannot_be_claimed() {
         assert!(claims_identity(b"X_Traefikee-Peer_ID") && claims_identity(b"x-traefikee-peer-role"));
+        assert!(claims_identity(b"X-Traefikee-Peer_Serial"));
         assert!(!claims_identity(b"x-traefikee-peer-ids"));
     }
 }

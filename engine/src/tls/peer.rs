@@ -10,6 +10,8 @@ pub(crate) struct Identity {
     pub(crate) name: Option<String>,
     /// The subject's organisations (O).
     pub(crate) roles: Vec<String>,
+    /// The serial number, as hexadecimal digits without leading zeros.
+    pub(crate) serial: String,
 }
 
 impl Identity {
@@ -24,6 +26,7 @@ impl Identity {
         Self {
             name: subject.iter_common_name().find_map(|name| usable(name.as_str().ok()?)),
             roles: subject.iter_organization().filter_map(|role| usable(role.as_str().ok()?)).collect(),
+            serial: format!("{:x}", parsed.serial),
         }
     }
 }

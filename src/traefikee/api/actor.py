@@ -11,14 +11,23 @@ from traefikee.cluster.audit import Actor
 
 CERTIFICATE = "x-traefikee-peer-id"
 """The header in which the engine passes on the CN of a verified client certificate."""
+SERIAL = "x-traefikee-peer-serial"
+"""The same for its serial number, in hexadecimal."""
+SAYS = "x-traefikee-says"
+"""The header in which a command says who runs it and where: ``user@host``."""
+LONGEST = 200
 
 
 def actor_of(request: Request) -> Actor:
-    """Return who sends a request; what the caller itself says of that is not looked at."""
+    """Return who sends a request; what the caller itself says of that is kept apart."""
+    says = request.headers.get(SAYS, "")[:LONGEST]
+    says = says if says.isprintable() else ""
     host, port = request.client or ("", 0)
     if host == LOCAL_USER:
-        return Actor(f"user {_user(port)}", "socket")
-    return Actor(f"certificate {request.headers.get(CERTIFICATE, '?')}", "api")
+        return Actor(f"user {_user(port)}", "socket", says)
+    serial = request.headers.get(SERIAL, "")
+    certificate = request.headers.get(CERTIFICATE, "?")
+    return Actor(f"certificate {certificate}" + (f" (serial {serial})" if serial else ""), "api", says)
 
 
 def _user(uid: int) -> str:

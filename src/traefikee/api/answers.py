@@ -17,7 +17,15 @@ LARGEST_BODY = 16 * 1024 * 1024
 """Bytes of a request body that the agent reads; its requests are far smaller."""
 
 _STATUS = {Source.CLIENT: 403, Source.PEER: 503, Source.US: 500}
-_KIND_STATUS = {"invalid": 400, "unknown": 404, "superseded": 404, "configuration": 422, "name": 409, "address": 409}
+_KIND_STATUS = {
+    "invalid": 400,
+    "unknown": 404,
+    "superseded": 404,
+    "name": 409,
+    "address": 409,
+    "precondition": 412,
+    "configuration": 422,
+}
 
 _log = log.get("api")
 

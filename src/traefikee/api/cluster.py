@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from traefikee import log
 from traefikee.api.answers import error_body, lines, on_error, on_missing, read_body
+from traefikee.api.logs import cluster_routes
 from traefikee.cluster import state
 from traefikee.cluster.admission import Admission, refuse_removed, removed_error
 from traefikee.cluster.attendance import BALANCE_EVERY, Attendance, surplus
@@ -32,6 +33,8 @@ from traefikee.cluster.store import Store
 from traefikee.cluster.x509_fields import split
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
 from traefikee.node.frames import Frames
+from traefikee.node.log_collecting import Sources
+from traefikee.node.log_desk import LogDesk
 from traefikee.node.news import News
 from traefikee.node.publishing import SnapshotStore
 
@@ -52,9 +55,11 @@ class Cluster:
     :ivar ready: whether this node is in the store itself; until then everything but the CA is refused.
     """
 
-    def __init__(self, ca_pem: Callable[[], str], identity: str) -> None:
+    def __init__(self, ca_pem: Callable[[], str], identity: str, desk: LogDesk, log_sources: Sources) -> None:
         self._ca_pem = ca_pem
         self._id = identity
+        self._desk = desk
+        self._log_sources = log_sources
         self._parts: tuple[Store, Mirror, Admission] | None = None
         self._has_quorum: Callable[[], bool] = lambda: False
         self._change = ("", "")
@@ -78,7 +83,7 @@ class Cluster:
         :param has_quorum: whether the store takes writes here; without, this node knows nothing new.
         """
         self._attendance = Attendance(store, mirror, self._id)
-        self._news = News(mirror, self._announce, self._read_change)
+        self._news = News(mirror, self._announce, self._read_change, self._desk)
         self._frames = Frames(snapshots)
         self._parts = (store, mirror, admission)
         self._has_quorum = has_quorum
@@ -134,6 +139,7 @@ class Cluster:
                 Route("/v1/report", self.report, methods=["POST"]),
                 Route("/v1/renew", self.nonce),
                 Route("/v1/renew", self.renew, methods=["POST"]),
+                *cluster_routes(self._log_sources, self._desk, admit_only),
             ],
             exception_handlers={TraefikeeError: on_error, 404: on_missing, 405: on_missing},
         )

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from traefikee import __version__
-from traefikee.api import audit_log, backup, nodes, trust
+from traefikee.api import audit_log, backup, history, licence, logs, nodes, trust
 from traefikee.api.actor import actor_of
 from traefikee.api.answers import lines, on_error, on_missing, read_body
 from traefikee.api.explaining import ExplainRequest, choose_entry_point, explained, question
@@ -23,26 +23,40 @@ from traefikee.api.parts import Parts
 from traefikee.api.shown_configuration import PARTS, configuration_document
 from traefikee.api.shown_routes import routes_document
 from traefikee.api.view import read_view
+from traefikee.cluster.licence import sentence
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import Node
 from traefikee.config.static import StaticConfiguration
 from traefikee.errors import RefusedError, TraefikeeError
 from traefikee.node.deployment import deploy, plan
+from traefikee.node.storing import Order
 from traefikee.providers.file.content import Content
 
-TOPICS: tuple[Callable[[Parts], Sequence[Route]], ...] = (audit_log.routes, backup.routes, nodes.routes, trust.routes)
+TOPICS: tuple[Callable[[Parts], Sequence[Route]], ...] = (
+    audit_log.routes,
+    backup.routes,
+    history.routes,
+    licence.routes,
+    logs.routes,
+    nodes.routes,
+    trust.routes,
+)
 """What the API answers beside the handlers below: one module each."""
 
 
 class DeployRequest(BaseModel):
-    """``POST /v1/deploy``: a static configuration, what its files say, and who deploys it with which command line."""
+    """``POST /v1/deploy``: a static configuration, what its files say, and who deploys it with which command line.
+
+    :ivar if_revision: the number of the configuration that has to be in force for it; 0: none.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     configuration: StaticConfiguration
-    by: str
+    by: str = Field(max_length=400)
     command: str
     files: Content | None = None
+    if_revision: int | None = Field(default=None, ge=0)
 
 
 class PlanRequest(BaseModel):
@@ -52,6 +66,7 @@ class PlanRequest(BaseModel):
 
     configuration: StaticConfiguration
     files: Content | None = None
+    if_revision: int | None = Field(default=None, ge=0)
 
 
 class ControlAPI:
@@ -99,27 +114,33 @@ class ControlAPI:
         """``POST /v1/deploy``: put a static configuration in force; a stream of steps until all data nodes have it."""
         self._parts.state()
         body: DeployRequest = await read_body(request, DeployRequest)
-        steps = deploy(
-            self._parts.store,
-            self._parts.mirror,
-            self._parts.engine,
-            self._parts.admission,
-            body.configuration,
-            body.by,
-            body.command,
-            body.files,
+        order = Order(
+            configuration=body.configuration,
+            files=body.files,
+            by=body.by,
+            command=body.command,
             actor=actor_of(request),
             node=self._parts.identity.name,
+            if_revision=body.if_revision,
         )
-        return lines(steps)
+        parts = self._parts
+        return lines(deploy(parts.store, parts.mirror, parts.engine, parts.admission, order))
 
     async def plan(self, request: Request) -> Response:
         """``POST /v1/plan``: what deploying a static configuration would change; changes nothing."""
         self._parts.state()
         body: PlanRequest = await read_body(request, PlanRequest)
-        return JSONResponse(
-            await plan(self._parts.mirror, self._parts.engine, self._parts.admission, body.configuration, body.files)
+        parts = self._parts
+        planned = await plan(
+            parts.store,
+            parts.mirror,
+            parts.engine,
+            parts.admission,
+            body.configuration,
+            body.files,
+            body.if_revision,
         )
+        return JSONResponse(planned)
 
     async def config(self, request: Request) -> Response:
         """``GET /v1/config[?part=static|dynamic|merged]``: the configuration, secrets masked."""
@@ -151,14 +172,16 @@ class ControlAPI:
         return await node_health(self._parts.engine)
 
     async def version(self, _request: Request) -> Response:
-        """``GET /v1/version``: of the node that answers; with its licence key."""
-        info = self._parts.mirror.state.info
+        """``GET /v1/version``: of the node that answers; with the licence key, and how it stands."""
+        seen = self._parts.mirror.state
+        info = seen.info
         return JSONResponse(
             {
                 "version": __version__,
                 "node": self._parts.identity.name,
                 "role": Role.CONTROL.value,
                 "licence": info.licence if info else "",
+                "licence_status": sentence(seen) if info else "",
             }
         )
 

@@ -11,6 +11,7 @@ from traefikee.cluster.state import ClusterInfo, ClusterState
 from traefikee.cluster.store import Store
 from traefikee.errors import UnreachableError
 from traefikee.node.engine import Engine
+from traefikee.node.log_collecting import Sources
 from traefikee.node.publishing import SnapshotStore
 from traefikee.node.statedir import Identity
 
@@ -19,17 +20,25 @@ from traefikee.node.statedir import Identity
 class Parts:
     """The parts of a control node that its operators may ask or change.
 
+    :ivar who: returns who this node is, with the certificate that it has by now.
     :ivar has_quorum: whether the store takes writes here.
+    :ivar log_sources: the log lines that this node can tell.
     """
 
-    identity: Identity
+    who: Callable[[], Identity]
     mirror: Mirror
     store: Store
     engine: Engine
     admission: Admission
     has_quorum: Callable[[], bool]
     snapshots: SnapshotStore
+    log_sources: Sources
     _came_up: bool = field(default=False, init=False)
+
+    @property
+    def identity(self) -> Identity:
+        """Who this node is."""
+        return self.who()
 
     def state(self) -> tuple[ClusterState, ClusterInfo]:
         """Return the agreed state as this node knows it.

@@ -36,7 +36,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from traefikee import __version__
 from traefikee.backup.content import BackupError, Content, Origin
-from traefikee.cluster import state
+from traefikee.cluster import history, state
 
 FORMAT = 1
 PRODUCT = "traefikee"
@@ -137,11 +137,17 @@ def pack(content: Content, kind: Kind, passphrase: str | None = None) -> bytes:
 
 def counts(keys: Mapping[str, bytes]) -> dict[str, int]:
     """Return how many keys there are, and of what."""
-    configurations = sum(key.startswith(state.CONFIGS) and key != state.CURRENT for key in keys)
+    # Versions before kept every deployment where now only the one in force is.
+    kept = {
+        key.removeprefix(prefix).lstrip("0")
+        for prefix in (history.HISTORY, state.CONFIGS)
+        for key in keys
+        if key.startswith(prefix) and key != state.CURRENT
+    }
     return {
         "keys": len(keys),
         "bytes": sum(map(len, keys.values())),
-        "configurations": configurations,
+        "configurations": len(kept),
         "audit": sum(key.startswith("/traefikee/audit/") for key in keys),
     }
 

@@ -113,7 +113,9 @@ def check(content: Content) -> Checked:
     deployment = None
     if state.CURRENT in keys:
         current = keys[state.CURRENT].decode(errors="replace")
-        deployment = _read(Deployment, keys, state.CONFIGS + current, f"the deployed configuration {current}")
+        deployment = state.read_deployment(keys.get, current)
+        if deployment is None:
+            raise BackupError(f"the deployed configuration {current} is not in it, or cannot be read")
         if deployment.files is not None and _parts(keys, state.FILES, deployment.files) is None:
             notes.append("the files of the deployed configuration are not whole: deploy again after a restore")
     pointer = snapshot = None

@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from traefikee.backup.content import Checked, Content, published
-from traefikee.cluster import state
+from traefikee.cluster import history, state
 from traefikee.cluster.state import Pointer
 from traefikee.cluster.store import REQUEST_TIMEOUT, Compare, Put, Store
 from traefikee.compile import changes
@@ -44,11 +44,16 @@ def reborn(content: Content, checked: Checked, generation: int) -> dict[str, byt
     keys[state.GENERATION] = str(generation).encode()
     number = None
     if checked.deployment is not None:
-        # The configuration in force is deployed again under a new number; under its old one it stays as history.
-        number = max(checked.deployment.number + 1, generation // 1000)
-        stored = json.loads(keys[f"{state.CONFIGS}{checked.deployment.number}"])
-        keys[f"{state.CONFIGS}{number}"] = json.dumps({**stored, "number": number}).encode()
+        # The configuration in force is deployed again under a new number; under its old one it stays in the history.
+        before = checked.deployment.number
+        number = max(before + 1, generation // 1000)
+        renumbered = {"number": number, "rollback_of": before}
+        stored = json.loads(keys.pop(f"{state.CONFIGS}{before}"))
+        keys[f"{state.CONFIGS}{number}"] = json.dumps({**stored, **renumbered}).encode()
         keys[state.CURRENT] = str(number).encode()
+        record = history.read(keys.get(history.record_key(before), b""))
+        if record is not None:
+            keys[history.record_key(number)] = record.model_copy(update=renumbered).stored()
     if checked.pointer is not None:
         keys.update(_republished(checked, number, generation))
     return keys

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import socket as sockets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,15 @@ from traefikee.errors import UnreachableError
 TIMEOUT = 30.0
 
 
+def says() -> str:
+    """Return who runs this command, and where, as it knows itself: ``user@host``."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = "?"
+    return f"{user}@{sockets.gethostname()}"
+
+
 class Client:
     """A client of the operator API.
 
@@ -24,6 +35,8 @@ class Client:
 
     def __init__(self, client: httpx.Client, where: str, hint: str, extensions: dict[str, Any] | None = None) -> None:
         self._client = client
+        # The control node knows who is connected; this is kept beside it, for the audit log.
+        client.headers["X-Traefikee-Says"] = says().encode("ascii", "replace").decode()
         self._where = where
         self._hint = hint
         self._extensions = extensions or {}
@@ -96,7 +109,9 @@ class Client:
 
     def _unreachable(self, error: Exception) -> UnreachableError:
         reason = str(error) or type(error).__name__
-        return UnreachableError(f"no control node answers on {self._where}: {reason}", self._hint)
+        # Anything but a failure to connect leaves open what became of a request.
+        kind = "unreachable" if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)) else "connection"
+        return UnreachableError(f"no control node answers on {self._where}: {reason}", self._hint, kind=kind)
 
 
 def local(socket: str) -> Client:

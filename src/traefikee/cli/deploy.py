@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import re
 import shlex
-import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from traefikee.cli.client import Client
+from traefikee.cli.client import Client, says
 from traefikee.cli.common import Command, environment_name, option, output_option, switch
 from traefikee.cli.tables import print_data
 from traefikee.config.names import OPTIONS, Option, find_option
 from traefikee.config.refusals import REFUSALS
 from traefikee.config.static import StaticConfiguration
-from traefikee.errors import UsageError
+from traefikee.errors import UnreachableError, UsageError
 
 if TYPE_CHECKING:
     from traefikee.providers.file.content import Content
 
 MASK = "***"
+LARGEST = 16 << 20
+"""Bytes of a request that control nodes take."""
+LONGEST_REST = 512 << 10
+"""What of it is left for the command line and who deploys."""
 _USERS = re.compile(r"(auth[._](?:basic|digest)[._]users):\S+", re.IGNORECASE)
 _SHORT = frozenset({static.short for static in OPTIONS if static.short} | {"c"})
 
@@ -117,6 +119,7 @@ def static_options(command: Callable[..., Any]) -> Callable[..., Any]:
     command.__click_params__ = [*getattr(command, "__click_params__", []), *made]  # type: ignore[attr-defined]
     for add in (
         output_option,
+        if_revision_option,
         switch("dry-run", help="Check, tell what would change, and change nothing.", show_default=False),
         option(
             "configFile",
@@ -129,6 +132,19 @@ def static_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = add(command)
     return command
+
+
+def if_revision_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--if-revision``: which configuration has to be in force."""
+    add: Callable[..., Callable[..., Any]] = option(
+        "if-revision",
+        "if_revision",
+        default=None,
+        type=click.IntRange(min=0),
+        help="Only if this configuration is in force (0: none); else exit code 3.",
+        show_default=False,
+    )
+    return add(command)
 
 
 def build(values: Sequence[tuple[str, str | None]], config_file: str = "") -> StaticConfiguration:
@@ -178,12 +194,14 @@ def run_deploy(
     config_file: str = "",
     *,
     dry_run: bool = False,
+    if_revision: int | None = None,
     output: str = "table",
 ) -> int:
     """Check the options here, deploy, print each step; returns the exit code.
 
     :param connect: returns the client; called once the options are right.
     :param dry_run: tell only what would change.
+    :param if_revision: the configuration that has to be in force, or None for any.
     :param output: the form in which a dry run is told.
 
     :raises ConfigurationError: with every problem of the options.
@@ -195,42 +213,77 @@ def run_deploy(
     if output != "table" and not dry_run:
         raise UsageError(f"-o {output} is the form of what --dry-run tells", "leave it out, or add --dry-run")
     configuration, files = load(values, config_file)
-    body: dict[str, Any] = {"configuration": configuration.model_dump(mode="json")}
+    body: dict[str, Any] = {"configuration": configuration.model_dump(mode="json"), "if_revision": if_revision}
     if files is not None:
         body["files"] = json.loads(files.to_json())
+    if len(json.dumps(body)) > LARGEST - LONGEST_REST:
+        raise UsageError(
+            f"the configuration with its files is larger than {LARGEST >> 20} MiB, which is more than a cluster takes",
+            "leave certificates to the machines that need them, or to Consul",
+        )
     if dry_run:
         if files is not None:
             from traefikee.cli.dynamic_files import problems_of
 
             for problem in problems_of(configuration, files):
                 click.echo(f"{problem.severity}: {problem.sentence()}", err=True)
-        return _tell_plan(connect().post("/v1/plan", body), output)
-    body |= {
-        "by": f"{getpass.getuser()}@{socket.gethostname()}",
-        "command": command_line(values, config_file),
-    }
+        return tell_plan(connect().post("/v1/plan", body), output)
+    body |= {"by": says(), "command": command_line(values, config_file)}
+    return follow(connect(), "/v1/deploy", body)
+
+
+def follow(client: Client, path: str, body: Any) -> int:
+    """Have something deployed and print each step; returns the exit code.
+
+    :raises TraefikeeError: what kept it from being deployed, or that it is not known whether it was.
+    """
     outcome: bool | None = None
-    for step in connect().stream("/v1/deploy", body):
-        bad = step.get("ok") is False or step["event"] == "problem" or step.get("state") == "error"
-        mark = "✗ " if step.get("ok") is False else "✔ " if step.get("ok") else ""
-        if step["event"] == "problem":
-            mark = f"{step['severity']}: "
-        elif step["event"] == "node":
-            mark = "  " + mark
-        # A sentence about a file begins with the line.
-        told = not step.get("key") or step["message"].startswith(step["key"])
-        key = "" if told else f" [{step['key']}]"
-        click.echo(f"{mark}{step['message']}{key}", err=bad)
-        if step["event"] == "done":
-            outcome = step["ok"]
+    stored: int | None = None
+    try:
+        for step in client.stream(path, body):
+            stored = step.get("number", stored)
+            outcome = _tell_step(step, outcome)
+    except UnreachableError as error:
+        if error.kind != "connection":
+            raise
+        raise _lost(error, stored) from error
     if outcome is None:
-        click.echo(
-            "Error: the control node ended the deployment early; look at `list-nodes` and deploy again", err=True
-        )
+        raise _lost(None, stored)
     return 0 if outcome else 1
 
 
-def _tell_plan(plan: dict[str, Any], output: str) -> int:
+def _lost(error: UnreachableError | None, stored: int | None) -> UnreachableError:
+    reason = f": {error.cause}" if error else ""
+    if stored is not None:
+        return UnreachableError(
+            f"configuration {stored} is stored and will be applied, but the answer ended early{reason}",
+            "see `list-nodes -o json`; there is no need to deploy it again",
+            kind="outcome",
+        )
+    return UnreachableError(
+        f"it is not known whether the configuration was stored: the answer ended early{reason}",
+        "look at `history` before you deploy again",
+        kind="outcome",
+    )
+
+
+def _tell_step(step: dict[str, Any], outcome: bool | None) -> bool | None:
+    """Print one step; return the outcome as far as it is known."""
+    bad = step.get("ok") is False or step["event"] == "problem" or step.get("state") == "error"
+    mark = "✗ " if step.get("ok") is False else "✔ " if step.get("ok") else ""
+    if step["event"] == "problem":
+        mark = f"{step['severity']}: "
+    elif step["event"] == "node":
+        mark = "  " + mark
+    # A sentence about a file begins with the line.
+    told = not step.get("key") or step["message"].startswith(step["key"])
+    key = "" if told else f" [{step['key']}]"
+    click.echo(f"{mark}{step['message']}{key}", err=bad)
+    return bool(step["ok"]) if step["event"] == "done" else outcome
+
+
+def tell_plan(plan: dict[str, Any], output: str) -> int:
+    """Print what a deployment would change; returns the exit code."""
     if output != "table":
         print_data(plan, output)
         return 0

@@ -48,14 +48,25 @@ def list_nodes(traefikeesocket: str, output: str, details: bool) -> None:
 @socket_option
 @static_options
 @click.pass_context
-def deploy(ctx: click.Context, traefikeesocket: str, configfile: str, dry_run: bool, output: str) -> None:
+def deploy(
+    ctx: click.Context, traefikeesocket: str, configfile: str, dry_run: bool, if_revision: int | None, output: str
+) -> None:
     """Put a static configuration in force.
 
     Waits until every live data node has applied it, and says so node by node; exit code 1 if one refuses. Each deploy
     replaces the one before as a whole. Options are those of Traefik 1.7; each can be given as TRAEFIKEE_<NAME> too, and
     in a file (--configFile).
     """
-    sys.exit(run_deploy(lambda: clients.local(traefikeesocket), ctx.obj, configfile, dry_run=dry_run, output=output))
+    sys.exit(
+        run_deploy(
+            lambda: clients.local(traefikeesocket),
+            ctx.obj,
+            configfile,
+            dry_run=dry_run,
+            if_revision=if_revision,
+            output=output,
+        )
+    )
 
 
 @traefikee.command()
@@ -81,6 +92,8 @@ def print_version(content: dict[str, Any], output: str) -> None:
         click.echo(f"Node:         {node['node']} ({node['role']} node, version {node['version']})")
         if "licence" in node:
             click.echo(f"Licence key:  {node['licence']}")
+        if node.get("licence_status"):
+            click.echo(f"Licence:      {node['licence_status']}")
 
 
 @traefikee.command("healthcheck-node")

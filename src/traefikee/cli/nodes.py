@@ -98,7 +98,14 @@ def joining_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command(cls=Command)
-@option("licensekey", default="", help="Licence key (required unless restoring; any text).", show_default=False)
+@option("licensekey", default="", help="Licence key (required unless restoring).", show_default=False)
+@option(
+    "license.endpoint",
+    "license_endpoint",
+    default="",
+    help="https URL of a server that judges the key; without one any text is accepted.",
+    show_default=False,
+)
 @option(
     "archivepath",
     default="",
@@ -120,6 +127,7 @@ async def bootstrap(
     licensekey: str,
     archivepath: str,
     passphrase_file: str,
+    license_endpoint: str,
     controlnodes: int,
     timeout: float,
     api: bool,
@@ -141,8 +149,20 @@ async def bootstrap(
     if not archivepath and not licensekey.strip():
         raise UsageError(
             "--licensekey is missing",
-            "give your licence key (any text is accepted), or restore a backup with --archivepath",
+            "give your licence key (any text without --license.endpoint), or restore a backup with --archivepath",
         )
+    if license_endpoint:
+        from traefikee.config.addresses import check_licence_endpoint
+
+        if archivepath:
+            raise UsageError(
+                "--license.endpoint and --archivepath are both given: the licence is restored as it was",
+                "leave --license.endpoint out; traefikee update-license changes the licence afterwards",
+            )
+        try:
+            check_licence_endpoint(license_endpoint)
+        except ValueError as error:
+            raise UsageError(f"--license.endpoint: {error}") from error
     if controlnodes % 2 == 0:
         raise UsageError(
             f"--controlNodes={controlnodes} is even: one node fewer survives as many failures",
@@ -159,7 +179,8 @@ async def bootstrap(
             advertise=advertise,
             control_nodes=controlnodes,
             timeout=timeout,
-            licence=licensekey,
+            licence=licensekey.strip(),
+            license_endpoint=license_endpoint,
             api=api,
             credentials=Path(mtlscertsoutputdir).absolute(),
         )

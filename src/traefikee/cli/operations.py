@@ -6,9 +6,13 @@ from collections.abc import Callable
 
 import click
 
+from traefikee.cli.audit import audit_command
 from traefikee.cli.backup import backup_command
 from traefikee.cli.config import config_group
+from traefikee.cli.history import diff_command, history_command, rollback_command
 from traefikee.cli.leaving import drain_node_command, rm_node_command
+from traefikee.cli.licence import update_license_command
+from traefikee.cli.logs import logs_command
 from traefikee.cli.show import explain_command, routes_command
 from traefikee.cli.target import Target
 from traefikee.cli.tokens import env_command, rotate_tokens_command
@@ -26,4 +30,10 @@ OPERATIONS: tuple[Callable[[Target], click.Command], ...] = (
     list_certificates_command,
     new_credentials_command,
     backup_command,
+    history_command,
+    diff_command,
+    rollback_command,
+    audit_command,
+    update_license_command,
+    logs_command,
 )

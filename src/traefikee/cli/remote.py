@@ -201,14 +201,25 @@ def list_nodes(clustername: str, output: str) -> None:
 @cluster_option
 @static_options
 @click.pass_context
-def deploy(ctx: click.Context, clustername: str, configfile: str, dry_run: bool, output: str) -> None:
+def deploy(
+    ctx: click.Context, clustername: str, configfile: str, dry_run: bool, if_revision: int | None, output: str
+) -> None:
     """Put a static configuration in force; files are read on this machine.
 
     Waits until every live data node has applied it, and says so node by node; exit code 1 if one refuses. Each deploy
     replaces the one before as a whole. Options are those of Traefik 1.7; each can be given as TRAEFIKEE_<NAME> too, and
     in a file (--configFile).
     """
-    sys.exit(run_deploy(lambda: saved_client(clustername), ctx.obj, configfile, dry_run=dry_run, output=output))
+    sys.exit(
+        run_deploy(
+            lambda: saved_client(clustername),
+            ctx.obj,
+            configfile,
+            dry_run=dry_run,
+            if_revision=if_revision,
+            output=output,
+        )
+    )
 
 
 @traefikeectl.command()

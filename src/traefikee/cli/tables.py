@@ -63,3 +63,8 @@ def _drain(node: dict[str, Any]) -> str:
 
 def _role(node: dict[str, Any]) -> str:
     return f"{node['role'].upper()} NODE" + (" (Current Leader)" if node["leader"] else "")
+
+
+def plain(text: str) -> str:
+    """Return a text of somebody else's that can do nothing to a terminal; the lines of a traceback stay lines."""
+    return "".join(one if one.isprintable() or one == "\n" else f"\\x{ord(one):02x}" for one in text)

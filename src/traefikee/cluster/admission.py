@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from traefikee import __version__, log
-from traefikee.cluster import etcd, pki, state, token_table
+from traefikee.cluster import audit, etcd, pki, state, token_table
 from traefikee.cluster.membership import name_conflict
 from traefikee.cluster.messages import JoinAnswer, JoinRequest
 from traefikee.cluster.mirror import Mirror
@@ -37,9 +37,13 @@ _log = log.get("admission")
 
 
 class Admission:
-    """Answers joins on behalf of one control node."""
+    """Answers joins on behalf of one control node.
 
-    def __init__(self, store: Store, mirror: Mirror, cluster_key: bytes) -> None:
+    :param name: that node's name, for the audit log.
+    """
+
+    def __init__(self, store: Store, mirror: Mirror, cluster_key: bytes, name: str = "") -> None:
+        self._name = name
         self._store = store
         self._mirror = mirror
         self.cluster_key = cluster_key
@@ -92,7 +96,8 @@ class Admission:
                 certificate_serial=pki.serial(certificate),
             )
             compares, operations = tokens.when_joined(record) if tokens is not None else ([], [])
-            if await self._record(record, compares, operations):
+            how = "with its certificate" if returning else "with a token"
+            if await self._record(record, how, compares, operations):
                 break
             # Another newcomer has used the token or taken the name at this moment, or the tokens were changed; or this
             # node was removed.
@@ -132,10 +137,11 @@ class Admission:
         return _ShownToken(found, table, record, digest)
 
     async def _record(
-        self, record: NodeRecord, compares: Sequence[Compare] = (), more: Sequence[Put | Delete] = ()
+        self, record: NodeRecord, how: str, compares: Sequence[Compare] = (), more: Sequence[Put | Delete] = ()
     ) -> bool:
         """Write a node's record; False if what was read before has changed.
 
+        :param how: it came in, for the audit log.
         :param compares: what has to be unchanged besides; ``more`` is written with it.
         :raises RefusedError: if another node has its name.
         """
@@ -145,6 +151,12 @@ class Admission:
         operations: list[Put | Delete] = [
             Put(name_key, record.id.encode()),
             Put(state.NODES + record.id, record.stored()),
+            audit.entry(
+                audit.CLUSTER,
+                self._name,
+                "join",
+                f"{record.role.value} node {record.name} admitted {how}",
+            ),
             *more,
         ]
         if holder is not None and holder.value.decode() != record.id:
@@ -171,7 +183,8 @@ class Admission:
             conflict = name_conflict(self._mirror.state, name, identity)
             if conflict:
                 raise RefusedError(conflict, "give one of them another --name", kind="name")
-            if not await self._record(NodeRecord(id=identity, name=name, role=Role.DATA, certificate_serial=serial)):
+            record = NodeRecord(id=identity, name=name, role=Role.DATA, certificate_serial=serial)
+            if not await self._record(record, "again: it had been forgotten while it was away"):
                 raise RefusedError(
                     f"the name {name!r} was taken by another node at this moment",
                     "give this node another one with --name",
@@ -309,16 +322,27 @@ class Admission:
             (names.get(url) or member.name or f"{member.id:x}", url) for member in members for url in member.peer_urls
         ]
 
-    async def forget(self, record: NodeRecord, fence: Compare | None = None) -> bool:
+    async def forget(self, record: NodeRecord, fence: Compare | None = None, reason: str = "") -> bool:
         """Remove a node from etcd's membership (if it is in it), then from the list.
 
+        :param reason: why, for the audit log.
         :returns: whether the fence, if one is given, still held.
         :raises StoreRefusedError: if etcd sees its quorum in danger.
         """
         if record.member and any(member.id == record.member for member in await self._store.members()):
             await self._store.remove_member(record.member)
         done = await self._store.transact(
-            [fence] if fence else [], [Delete(state.NODES + record.id), Delete(state.NAMES + record.name)]
+            [fence] if fence else [],
+            [
+                Delete(state.NODES + record.id),
+                Delete(state.NAMES + record.name),
+                audit.entry(
+                    audit.CLUSTER,
+                    self._name,
+                    "forget",
+                    f"{record.role.value} node {record.name} forgotten" + (f": {reason}" if reason else ""),
+                ),
+            ],
         )
         return done is not None
 

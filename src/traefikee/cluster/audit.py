@@ -17,11 +17,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from traefikee import log
-from traefikee.cluster.store import Compare, Delete, Put, Store
+from traefikee.cluster.store import Compare, Delete, KeyValue, Put, Store
 
 AUDIT = "/traefikee/audit/"
 KEPT = 10_000
 """Entries that are kept, the newest."""
+PAGE = 200
+"""Entries that are read at once."""
 DELETES = 100
 """Keys that one transaction removes: etcd allows 128 operations."""
 
@@ -34,16 +36,22 @@ _log = log.get("audit")
 class Actor:
     """Who does something.
 
-    :ivar who: ``certificate <CN>``, ``user <name>``, or ``node <name>``.
+    :ivar who: ``certificate <CN> (serial <hex>)``, ``user <name>``, or ``cluster``.
     :ivar through: the node's local socket, traefikeectl's port, the cluster by itself, or the disk of a node at rest.
+    :ivar says: who the caller itself says it is (``user@host``), which nobody has checked; or an empty text.
     """
 
     who: str
     through: Through
+    says: str = ""
+
+
+CLUSTER = Actor("cluster", "cluster")
+"""Nobody: what the cluster does by itself."""
 
 
 class AuditEntry(BaseModel):
-    """One action.
+    """One action; ``who``, ``through`` and ``says`` as :class:`Actor` has them.
 
     :ivar at: when (ISO 8601, UTC, microseconds).
     :ivar action: the command's name: ``deploy``, ``rm-node`` ...
@@ -59,31 +67,55 @@ class AuditEntry(BaseModel):
     """The control node that did it."""
     action: str
     detail: str
+    says: str = ""
 
 
 def entry(actor: Actor, node: str, action: str, detail: str) -> Put:
     """Return the write of one entry, to be part of the transaction that carries the action out."""
     at = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
-    written = AuditEntry(at=at, who=actor.who, through=actor.through, node=node, action=action, detail=detail)
+    written = AuditEntry(
+        at=at, who=actor.who, through=actor.through, node=node, action=action, detail=detail, says=actor.says
+    )
     _log.info(detail, action=action, who=actor.who, through=actor.through)
     return Put(f"{AUDIT}{at}-{secrets.token_hex(4)}", written.model_dump_json().encode())
 
 
-async def read(store: Store) -> list[AuditEntry]:
-    """Return all entries, the oldest first; one that cannot be read is left out."""
-    found = []
-    for one in (await store.read_prefix(AUDIT))[1]:
-        try:
-            found.append(AuditEntry.model_validate_json(one.value))
-        except ValidationError:
-            _log.error("an entry of the audit log cannot be read", key=one.key)
-    return found
+async def read(store: Store, limit: int = KEPT, *, action: str = "", since: str = "") -> list[AuditEntry]:
+    """Return the newest entries, oldest first; one that cannot be read is left out.
+
+    :param action: only those of this action.
+    :param since: only those from this time on (ISO 8601, UTC), or from its beginning (``2026-11-28``).
+    """
+    found: list[AuditEntry] = []
+    before = ""
+    while len(found) < limit:
+        size = min(PAGE, limit - len(found)) if not action else PAGE
+        page = await store.read_page(AUDIT, limit=size, first=f"{AUDIT}{since}", before=before, descending=True)
+        for one in page:
+            read = _read(one)
+            if read is not None and action in ("", read.action):
+                found.append(read)
+        if len(page) < size:
+            break
+        before = page[-1].key
+    return found[:limit][::-1]
+
+
+def _read(one: KeyValue) -> AuditEntry | None:
+    try:
+        return AuditEntry.model_validate_json(one.value)
+    except ValidationError:
+        _log.error("an entry of the audit log cannot be read", key=one.key)
+        return None
 
 
 async def prune(store: Store, fence: Compare, kept: int = KEPT) -> int:
     """Remove the oldest entries beyond those that are kept; return how many."""
-    _, keys = await store.list_keys(AUDIT)
-    old = keys[: max(0, len(keys) - kept)]
-    for start in range(0, len(old), DELETES):
-        await store.transact([fence], [Delete(key) for key in old[start : start + DELETES]])
-    return len(old)
+    excess = max(0, await store.count(AUDIT) - kept)
+    removed = 0
+    while removed < excess:
+        page = await store.read_page(AUDIT, limit=min(DELETES, excess - removed))
+        if not page or await store.transact([fence], [Delete(one.key) for one in page]) is None:
+            break
+        removed += len(page)
+    return removed

@@ -7,6 +7,7 @@ the node's certificate.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -137,3 +138,11 @@ def reading_command(binary: str, identity: Identity) -> list[str]:
         "--log-outputs=stderr",
         "--log-level=warn",
     ]
+
+
+def environment() -> dict[str, str]:
+    """Return etcd's environment: without proxies, which are for licence servers.
+
+    etcd would have one pass on all that its members say to each other, and even what it says to its own socket.
+    """
+    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}

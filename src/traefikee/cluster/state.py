@@ -5,6 +5,7 @@ A decision loop reads one :class:`ClusterState`; it never goes back to the store
     /traefikee/state/cluster/info          ClusterInfo, written by bootstrap; CA and tokens in it follow the two below
     /traefikee/state/cluster/tokens        TokenTable
     /traefikee/state/cluster/authorities   Authorities; absent before the first rotation of the CA
+    /traefikee/state/cluster/licence       LicenceStatus (cluster/licence.py)
     /traefikee/state/cluster/phase         forming | formed | aborted
     /traefikee/state/cluster/generation    when it was restored or recovered (traefikee.backup.rebirth), if ever
     /traefikee/state/cluster/secrets       sealed: CA key, default certificate
@@ -19,20 +20,25 @@ A decision loop reads one :class:`ClusterState`; it never goes back to the store
     /traefikee/state/leader                the leader's id, under its lease
     /traefikee/state/restarting            the control node that restarts its etcd, under its lease
     /traefikee/state/joining               the member that joins etcd now, under the lease of who lets it in
-    /traefikee/state/config/<n>            Deployment
-    /traefikee/state/config/current        n
+    /traefikee/state/config/current        n, the number of the deployment in force
+    /traefikee/state/config/<n>            Deployment in force; those before are in /traefikee/history/
+    /traefikee/state/config-part/<id>/<m>  its configuration, where that is too large for one key
     /traefikee/state/providers             {name: ProviderStatus}
     /traefikee/state/snapshot              Pointer to the published snapshot
     /traefikee/blob/<digest>/<part>        the changes that it consists of, not watched
-    /traefikee/files/<digest>/<part>       what files said when they were deployed, not watched
+    /traefikee/history/<n>                 every kept deployment (cluster/history.py), not watched
+    /traefikee/files/<digest>/<part>       the configurations of those, and what files said when they were deployed
+    /traefikee/audit/<time>-<random>       who changed what (cluster/audit.py), not watched
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import json
+import zlib
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -68,6 +74,7 @@ JOINING = STATE + "joining"
 RESTARTING = STATE + "restarting"
 CONFIGS = STATE + "config/"
 CURRENT = STATE + "config/current"
+CONFIG_PARTS = STATE + "config-part/"
 PROVIDERS = STATE + "providers"
 SNAPSHOT = STATE + "snapshot"
 
@@ -248,7 +255,14 @@ class Link(_Stored):
 
 
 class Deployment(_Stored):
-    """One deployed static configuration, with who, when and how."""
+    """One deployed static configuration, with who, when and how.
+
+    :ivar id: what tells it from every other attempt to deploy.
+    :ivar by: who deployed it, as the command itself said (``user@host``).
+    :ivar who: the same as the control node saw it (see :class:`traefikee.cluster.audit.Actor`); ``through`` likewise.
+    :ivar rollback_of: the number of the deployment that was deployed again.
+    :ivar packed: where its configuration lies, if it is too large for one key.
+    """
 
     number: int
     at: str
@@ -257,6 +271,11 @@ class Deployment(_Stored):
     configuration: StaticConfiguration
     files: Link | None = None
     """What the file provider's files said where it was deployed."""
+    id: str = ""
+    who: str = ""
+    through: str = ""
+    rollback_of: int | None = None
+    packed: Link | None = None
 
 
 class ProviderStatus(_Stored):
@@ -432,6 +451,51 @@ def _parse(model: type[Any], found: KeyValue | None) -> Any:
 _NOTHING = ClusterState(0, {}, None, Phase.FORMING, (), None, 0, None, None, {})
 
 
+def _deployment(keys: Mapping[str, KeyValue], number: str) -> Deployment | None:
+    def value(key: str) -> bytes | None:
+        found = keys.get(key)
+        return found.value if found else None
+
+    return read_deployment(value, number)
+
+
+def read_deployment(value: Callable[[str], bytes | None], number: str) -> Deployment | None:
+    """Return a deployment with its configuration, wherever that lies; None if it is not there whole.
+
+    :param value: returns what a key of the store holds.
+    """
+    stored = value(CONFIGS + number)
+    if stored is None:
+        return None
+    link = packed_link(stored)
+    parts = [value(f"{CONFIG_PARTS}{link.blob}/{part:06}") for part in range(link.parts)] if link else []
+    return _read_deployment(stored, tuple(part or b"" for part in parts))
+
+
+# Configurations may be large, and are the same in nearly every state.
+@lru_cache(maxsize=4)
+def packed_link(stored: bytes) -> Link | None:
+    """Return where the configuration of a stored deployment lies, or None if it is in it."""
+    try:
+        raw = json.loads(stored)
+        return Link.model_validate(raw["packed"]) if raw.get("packed") else None
+    except (ValueError, AttributeError):
+        return None
+
+
+@lru_cache(maxsize=4)
+def _read_deployment(stored: bytes, parts: tuple[bytes, ...]) -> Deployment | None:
+    try:
+        if parts:
+            configuration = json.loads(zlib.decompress(b"".join(parts)))
+            stored = json.dumps({**json.loads(stored), "configuration": configuration}).encode()
+        return Deployment.model_validate_json(stored)
+    except (ValueError, zlib.error) as error:
+        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        _log.error("the deployed configuration cannot be read", error=first)
+        return None
+
+
 def from_keys(revision: int, keys: Mapping[str, KeyValue]) -> ClusterState:
     """Read the state from the store's keys (those below :data:`STATE`)."""
     return _read(revision, keys, _NOTHING, keys.keys())
@@ -471,7 +535,7 @@ def _read(revision: int, keys: Mapping[str, KeyValue], before: ClusterState, tou
         key = CONFIGS + current.value.decode()
         # Another number is another deployment, even if its key was not touched now.
         known = CURRENT not in touched and key not in touched
-        deployment = before.deployment if known else _parse(Deployment, keys.get(key))
+        deployment = before.deployment if known else _deployment(keys, current.value.decode())
     providers = before.providers
     if PROVIDERS in touched:
         read = _parse(_Providers, keys.get(PROVIDERS))

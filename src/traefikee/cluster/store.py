@@ -187,6 +187,28 @@ class Store:
                 return revision, found
             start = found[-1].key.encode() + b"\0"
 
+    async def read_page(
+        self, prefix: str, *, limit: int, first: str = "", before: str = "", descending: bool = False
+    ) -> list[KeyValue]:
+        """Return at most so many keys that start with the prefix, in ascending or descending order.
+
+        :param first: the lowest key that is wanted; by default the prefix's first.
+        :param before: the lowest key that is not wanted any more; by default the prefix's end.
+        """
+        body = {
+            "key": _encode(max(first, prefix)),
+            "range_end": _encode(before) if before else _encode_bytes(_prefix_end(prefix)),
+            "limit": str(limit),
+            "sort_target": "KEY",
+            "sort_order": "DESCEND" if descending else "ASCEND",
+        }
+        return (await self._range(body))[1]
+
+    async def count(self, prefix: str) -> int:
+        """Return how many keys start with the prefix."""
+        body = {"key": _encode(prefix), "range_end": _encode_bytes(_prefix_end(prefix)), "count_only": True}
+        return int((await self._post("/v3/kv/range", body, PATIENCE)).get("count", 0))
+
     async def _range(self, body: dict[str, Any]) -> tuple[int, list[KeyValue]]:
         answer = await self._post("/v3/kv/range", body, PATIENCE)
         return int(answer["header"]["revision"]), [_key_value(raw) for raw in answer.get("kvs", ())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from urllib.parse import urlsplit
 
 _HOST_NAME = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
@@ -69,3 +70,20 @@ def _listen_host(host: str) -> str:
     except ValueError:
         return host.lower()
     return "" if address.is_unspecified else str(address)
+
+
+def check_licence_endpoint(text: str) -> str:
+    """Return the URL of a licence server.
+
+    :raises ValueError: saying why it cannot be one.
+    """
+    try:
+        parts = urlsplit(text)
+        port_is_fine = parts.port is None or parts.port > 0
+    except ValueError as error:
+        raise ValueError(f'"{text}" is not a URL: {error}') from None
+    if parts.username or parts.password:
+        raise ValueError("the URL may not hold a password: it is shown to everybody")
+    if parts.scheme != "https" or not parts.hostname or not port_is_fine or parts.fragment or not text.isprintable():
+        raise ValueError(f'"{text}" is not the URL of a licence server; write https://host/path')
+    return text

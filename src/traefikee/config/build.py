@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 
-from traefikee.config.addresses import same_listener, split_address
+from traefikee.config.addresses import check_licence_endpoint, same_listener, split_address
 from traefikee.config.certificate_checks import check_certificates, check_pair
 from traefikee.config.certificates import CertificatePair, ReadFile, load_pem
 from traefikee.config.constraints import parse_constraint
@@ -248,6 +248,7 @@ class _Builder:
             health_check_interval=self._health_check_interval(),
             constraints=self._constraints("constraints"),
             api=self.switches.get("api", False),
+            license_endpoint=self._license_endpoint(),
             ping=ping,
             access_log=build_access_log(self),
             prometheus=prometheus,
@@ -271,6 +272,14 @@ class _Builder:
             self.problem("logLevel", f'"{text}" is not one of DEBUG, INFO, WARN, ERROR, FATAL, PANIC')
             return "ERROR"
         return level
+
+    def _license_endpoint(self) -> str:
+        text = self.texts.get("license.endpoint", "")
+        try:
+            return check_licence_endpoint(text) if text else ""
+        except ValueError as error:
+            self.problem("license.endpoint", str(error))
+            return ""
 
     def _ping(self) -> Ping | None:
         return Ping(entry_point=self.texts.get("ping.entryPoint", "traefik")) if self.given("ping") else None

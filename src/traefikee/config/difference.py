@@ -33,6 +33,7 @@ _NAMES = {
     "ForwardedHeaders.trusted_ips": "trustedIPs",
     "ProxyProtocol.trusted_ips": "trustedIPs",
     "StaticConfiguration.health_check_interval": "healthCheck.interval",
+    "StaticConfiguration.license_endpoint": "license.endpoint",
     "StaticConfiguration.prometheus": "metrics.prometheus",
     "StaticConfiguration.root_cas": "rootCAs",
 }
@@ -47,19 +48,22 @@ class Change:
     :ivar path: dotted, with the names of Traefik 1.7 (``entryPoints.https.tls.minVersion``).
     :ivar before: its value as JSON, or None where it was not there; certificates as a digest, secrets as ``***``.
     :ivar after: likewise.
+    :ivar where: file and line, of what a file says, or an empty text.
     """
 
     path: str
     kind: Kind
     before: Any
     after: Any
+    where: str = ""
 
     def sentence(self) -> str:
         """Return the change as a line: ``+`` added, ``-`` removed, ``~`` changed."""
+        where = f" [{self.where}]" if self.where else ""
         if self.kind == "changed":
-            return f"~ {self.path}: {_shown(self.before)} -> {_shown(self.after)}"
+            return f"~ {self.path}: {_shown(self.before)} -> {_shown(self.after)}{where}"
         mark, value = ("+", self.after) if self.kind == "added" else ("-", self.before)
-        return f"{mark} {self.path}: {_shown(value)}"
+        return f"{mark} {self.path}: {_shown(value)}{where}"
 
 
 def differences(before: StaticConfiguration | None, after: StaticConfiguration) -> tuple[Change, ...]:
@@ -71,6 +75,14 @@ def differences(before: StaticConfiguration | None, after: StaticConfiguration) 
         return tuple(_models("", before, after))
     nothing = StaticConfiguration(entry_points=())
     return tuple(Change(change.path, "added", None, change.after) for change in _models("", nothing, after))
+
+
+def model_differences(path: str, before: Model | None, after: Model | None) -> tuple[Change, ...]:
+    """Return what differs between two models of one type, or all of the one that is there.
+
+    :param path: what the changes' paths begin with.
+    """
+    return tuple(_models(path, before, after))
 
 
 def _models(path: str, before: Model | None, after: Model | None) -> Iterator[Change]:
@@ -105,6 +117,10 @@ def _values(path: str, before: Any, after: Any, *, secret: bool) -> Iterator[Cha
             yield from _models(f"{path}.{name}", one.get(name), other.get(name))
     elif isinstance(before, Model) or isinstance(after, Model):
         yield from _models(path, before, after)
+    elif _of_models(before) or _of_models(after):
+        one, other = before or {}, after or {}
+        for name in (*one, *(name for name in other if name not in one)):
+            yield from _models(f"{path}.{name}", one.get(name), other.get(name))
     else:
         kind: Kind = "added" if _nothing(before) else "removed" if _nothing(after) else "changed"
         yield Change(path, kind, _masked(before, secret=secret), _masked(after, secret=secret))
@@ -112,6 +128,10 @@ def _values(path: str, before: Any, after: Any, *, secret: bool) -> Iterator[Cha
 
 def _entry_points(value: Any) -> bool:
     return isinstance(value, tuple) and bool(value) and isinstance(value[0], EntryPoint)
+
+
+def _of_models(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(isinstance(one, Model) for one in value.values())
 
 
 def _nothing(value: Any) -> bool:

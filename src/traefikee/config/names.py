@@ -135,6 +135,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("file.filename", "string", "A file with frontends and backends (TOML; YAML or JSON by its suffix)"),
     Option("file.directory", "string", "A directory of such files, read with everything below it"),
     Option("file.watch", "bool", "Control nodes follow their own copy of that path", "false"),
+    Option("license.endpoint", "string", "https URL of a server that judges the licence key, instead of bootstrap's"),
     Option("consul", "struct", "Read frontends and backends from Consul's key-value store", "false"),
     Option("consul.endpoint", "string", "Consul's host:port, several separated by commas", "127.0.0.1:8500"),
     Option("consul.watch", "bool", "Follow changes", "true"),

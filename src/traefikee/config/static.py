@@ -186,6 +186,7 @@ class StaticConfiguration(Model):
     """Everything that ``deploy`` can say. A new one has the defaults of an empty command line.
 
     :ivar health_check_interval: time between two checks of a server whose backend does not say it, in seconds.
+    :ivar license_endpoint: the server that judges the licence key; empty: the one that bootstrap was given, if any.
     :ivar constraints: ``tag==pattern`` and ``tag!=pattern``: which servers of the providers count; all have to hold.
     """
 
@@ -206,6 +207,7 @@ class StaticConfiguration(Model):
     health_check_interval: float = 30.0
     constraints: tuple[str, ...] = ()
     api: bool = False
+    license_endpoint: str = ""
     ping: Ping | None = None
     access_log: AccessLog | None = None
     prometheus: Prometheus | None = None

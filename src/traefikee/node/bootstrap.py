@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from traefikee import log
-from traefikee.cluster import etcd, membership, pki, state, tokens
+from traefikee.cluster import audit, etcd, membership, pki, state, tokens
+from traefikee.cluster.licence import LICENCE, LicenceStatus
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterInfo, NodeRecord, Phase, Secrets
 from traefikee.cluster.store import Compare, Put, StoreMember, StoreRefusedError
 from traefikee.cluster.token_table import standing_table
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import TraefikeeError, UnreachableError
+from traefikee.node import licensing
 from traefikee.node.control import ControlNode
 from traefikee.node.retry import insist
 from traefikee.node.statedir import Identity, StateDir, new_id
@@ -41,6 +43,7 @@ class NewCluster:
 
     :ivar control_nodes: how many control nodes to wait for; with 1 the bootstrap node itself is the control node.
     :ivar timeout: seconds to wait for them.
+    :ivar license_endpoint: the server that judges the licence key, or an empty text.
     """
 
     name: str
@@ -50,6 +53,7 @@ class NewCluster:
     licence: str = field(repr=False)
     api: bool
     credentials: Path
+    license_endpoint: str = ""
 
     @property
     def ephemeral(self) -> bool:
@@ -145,8 +149,17 @@ class Bootstrap:
     def __init__(self, asked: NewCluster) -> None:
         self.asked = asked
         cluster_id = new_id()
+        self._licence = LicenceStatus()
         self._authority = pki.new_authority(cluster_id)
         self.identity = first_identity(asked, cluster_id, self._authority, secrets.token_hex(CLUSTER_KEY_BYTES))
+
+    async def check_licence(self) -> None:
+        """Have the licence key judged, if there is somebody to ask.
+
+        :raises TraefikeeError: if it is refused, or nobody says that it is accepted.
+        """
+        asked = self.asked
+        self._licence = await licensing.check_new(asked.license_endpoint, asked.licence, self.identity.cluster_id)
 
     async def enter(self, node: ControlNode) -> None:
         """Start a store of one member and write the cluster into it.
@@ -183,6 +196,8 @@ class Bootstrap:
                 Put(state.TOKENS, standing_table(info.control_secret, info.data_secret, time.time()).stored()),
                 Put(state.PHASE, Phase.FORMING.encode()),
                 *records(identity, member),
+                Put(LICENCE, self._licence.stored()),
+                audit.entry(audit.CLUSTER, identity.name, "bootstrap", f"cluster {identity.cluster_id} made"),
             ],
         )
         api = pki.issue_for_new_key(self._authority, identity="traefikeectl", role=Role.API)

@@ -14,6 +14,7 @@ from traefikee.api import serving
 from traefikee.api.cluster import Cluster
 from traefikee.api.control import ControlAPI
 from traefikee.api.dashboard import Dashboard
+from traefikee.api.logs import sources_of
 from traefikee.api.parts import Parts
 from traefikee.cluster import election, etcd
 from traefikee.cluster.admission import Admission
@@ -36,6 +37,7 @@ from traefikee.node.internal import (
 )
 from traefikee.node.leader import Leader
 from traefikee.node.lifecycle import raise_file_limit
+from traefikee.node.log_desk import LogDesk
 from traefikee.node.lookout import Lookout
 from traefikee.node.own_certificate import OwnCertificate
 from traefikee.node.publishing import SnapshotStore
@@ -100,13 +102,15 @@ class ControlNode:
         self.store = Store(statedir.etcd / etcd.CLIENT_SOCKET)
         self.mirror = Mirror(self.store)
         self.presence = Presence(self.store, self.mirror, identity.id, self._report)
-        self.admission = Admission(self.store, self.mirror, bytes.fromhex(identity.cluster_key))
+        self.admission = Admission(self.store, self.mirror, bytes.fromhex(identity.cluster_key), identity.name)
         self.snapshots = SnapshotStore(self.store)
         self.leaving = asyncio.Event()
         """Set when the node has left the cluster and is to end."""
         self.certificate = OwnCertificate(self)
         self.lookout = Lookout(lambda: self.identity, self.mirror, self._highest_generation)
-        self._cluster_api = Cluster(lambda: self.identity.ca_pem, identity.id)
+        self._log_desk = LogDesk()
+        self._log_sources = sources_of(identity.id, self._log_desk)
+        self._cluster_api = Cluster(lambda: self.identity.ca_pem, identity.id, self._log_desk, self._log_sources)
         self._cluster_api.on_later_generation = self.lookout.hear_of_later
         self._applying = asyncio.Lock()
         self._addresses = Addresses(options.listen, options.api, None)
@@ -179,13 +183,14 @@ class ControlNode:
         run = self.statedir.run
         control = ControlAPI(
             Parts(
-                self.identity,
+                lambda: self.identity,
                 self.mirror,
                 self.store,
                 self.engine,
                 self.admission,
                 self.presence.has_quorum,
                 self.snapshots,
+                self._log_sources,
             )
         )
         dashboard = Dashboard(self.identity, self.mirror, self.snapshots, self.presence.has_quorum)
@@ -298,7 +303,9 @@ class ControlNode:
         etcd.remove_stale_sockets(self.statedir.etcd)
         binary = etcd.find()
         argv = etcd.command(binary, self.identity, cluster, existing=existing, generation=generation)
-        self._etcd_child = Child("etcd", argv, self.statedir.etcd, quiet=True, on_end=self._store_ended)
+        self._etcd_child = Child(
+            "etcd", argv, self.statedir.etcd, environment=etcd.environment(), quiet=True, on_end=self._store_ended
+        )
         await self._etcd_child.start()
         self._tasks.create_task(self._etcd_child.supervise(), name="etcd")
 

@@ -36,6 +36,8 @@ from traefikee.node.data_engine import DataEngine
 from traefikee.node.engine import OtherBaseError, SnapshotRefusedError
 from traefikee.node.journal import Journal
 from traefikee.node.lifecycle import Newcomer, stop_on_signals, until
+from traefikee.node.log_reading import Reader
+from traefikee.node.log_sending import LogSender
 from traefikee.node.service import Service
 from traefikee.node.statedir import Identity, StateDir, need_no_identity
 
@@ -76,6 +78,7 @@ class DataNode:
         """The highest generation of the cluster that this node has seen."""
         self._engine = DataEngine(statedir, options.log_format)
         self._journal = Journal(statedir)
+        self._logs = LogSender(Reader(self._engine.client))
         self._heard = State()
         """The last that a control node has sent."""
         self._in_engine: State | None = None
@@ -209,6 +212,7 @@ class DataNode:
                         finally:
                             # Before the connection is closed: a report must not be sent through a closed one.
                             was_connected, self._connection = self._connection is not None, None
+                            await self._logs.end()
                 except ClusterAbortedError:
                     raise
                 except TraefikeeError as error:
@@ -272,6 +276,8 @@ class DataNode:
             self._remember(lambda: self._statedir.save_generation(generation))
 
     async def _hear(self, peer: Peer, event: dict[str, Any]) -> None:
+        if event.get("event") == "logs":
+            self._logs.begin(peer, event)
         if event.get("event") != "cluster":
             return
         if event.get("phase") == Phase.ABORTED.value:

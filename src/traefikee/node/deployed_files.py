@@ -1,35 +1,71 @@
-"""What a deployment's files say, in the store: in parts below etcd's request limit, and not watched."""
+"""What is deployed, in the store: configurations and what files say, in parts below etcd's request limit."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from traefikee.cluster import state
 from traefikee.cluster.state import Link
-from traefikee.cluster.store import REQUEST_TIMEOUT, Compare, Delete, Put, Store
+from traefikee.cluster.store import REQUEST_TIMEOUT, Compare, Put, Store
+from traefikee.config.static import StaticConfiguration
 from traefikee.errors import TraefikeeError
 from traefikee.node.publishing import PART_BYTES
 from traefikee.providers.file.content import Content
 
-
-def pack(content: Content) -> tuple[Link, list[bytes]]:
-    """Return what names a content in the store, and its parts."""
-    packed = zlib.compress(content.to_json())
-    parts = [packed[start : start + PART_BYTES] for start in range(0, len(packed), PART_BYTES)]
-    return Link(name=content.digest, blob=content.digest, parts=len(parts), size=len(packed)), parts
+SMALL = PART_BYTES // 2
+"""Bytes of a content that is written together with the deployment that needs it."""
 
 
-async def store_parts(store: Store, link: Link, parts: Iterable[bytes]) -> list[Compare]:
-    """Store the parts; return what has to hold for them to be there still."""
+@dataclass(frozen=True)
+class Packed:
+    """A content as it is stored.
+
+    :ivar link: what names it, and its parts.
+    """
+
+    link: Link
+    parts: tuple[bytes, ...]
+
+    @property
+    def small(self) -> bool:
+        """Whether it fits into the transaction that needs it."""
+        return self.link.size <= SMALL
+
+    def puts(self, prefix: str = state.FILES) -> list[Put]:
+        """Return the writes of its parts below a prefix."""
+        return [Put(f"{prefix}{self.link.blob}/{number:06}", part) for number, part in enumerate(self.parts)]
+
+
+def pack(content: bytes, name: str = "") -> Packed:
+    """Return a content as it is stored, under the digest of just that.
+
+    :param name: what tells the content from others; by default its digest.
+    """
+    packed = zlib.compress(content)
+    parts = tuple(packed[start : start + PART_BYTES] for start in range(0, len(packed), PART_BYTES))
+    # Of the packed form: another build's zlib may pack the same content into other parts.
+    blob = hashlib.sha256(packed).hexdigest()
+    name = name or hashlib.sha256(content).hexdigest()
+    return Packed(Link(name=name, blob=blob, parts=len(parts), size=len(packed)), parts)
+
+
+def pack_files(content: Content) -> Packed:
+    """Return what files say as it is stored."""
+    return pack(content.to_json(), content.digest)
+
+
+async def store_parts(store: Store, puts: Sequence[Put]) -> list[Compare]:
+    """Store parts one by one; return what has to hold for them to be there still."""
     held = []
-    for number, part in enumerate(parts):
-        key = _key(link, number)
-        revision = await store.transact([], [Put(key, part)], patience=REQUEST_TIMEOUT)
-        held.append(Compare.unchanged(key, revision or 0))
+    for put in puts:
+        revision = await store.transact([], [put], patience=REQUEST_TIMEOUT)
+        held.append(Compare.unchanged(put.key, revision or 0))
     return held
 
 
@@ -40,25 +76,39 @@ async def read_files(store: Store, link: Link | None) -> Content:
     """
     if link is None:
         return Content()
-    parts = []
-    for number in range(link.parts):
-        part = await store.get(_key(link, number))
-        if part is None:
-            raise TraefikeeError(f"part {number + 1} of the deployed files is gone", "deploy again", kind="files")
-        parts.append(part.value)
+    content = await _read(store, link, "the deployed files")
     try:
-        return await asyncio.to_thread(lambda: Content.model_validate_json(zlib.decompress(b"".join(parts))))
-    except (zlib.error, ValidationError):
+        return await asyncio.to_thread(Content.model_validate_json, content)
+    except ValidationError:
         raise TraefikeeError("the deployed files cannot be read", "deploy again", kind="files") from None
 
 
-async def clean(store: Store, keep: Iterable[Link | None]) -> None:
-    """Remove what no deployment needs any more."""
-    needed = {link.blob for link in keep if link is not None}
-    _, found = await store.list_keys(state.FILES)
-    for blob in {key.removeprefix(state.FILES).partition("/")[0] for key in found} - needed:
-        await store.transact([], [Delete(f"{state.FILES}{blob}/", prefix=True)])
+async def read_configuration(store: Store, link: Link) -> StaticConfiguration:
+    """Return a deployment's static configuration.
+
+    :raises TraefikeeError: it is not there whole, or this version has other options than the one that deployed it.
+    """
+    content = await _read(store, link, "the configuration")
+    try:
+        return await asyncio.to_thread(StaticConfiguration.model_validate_json, content)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise TraefikeeError(
+            f"the configuration that was deployed then cannot be read by this version ({where}: {first['msg']})",
+            "deploy it from its file",
+            kind="configuration",
+        ) from None
 
 
-def _key(link: Link, part: int) -> str:
-    return f"{state.FILES}{link.blob}/{part:06}"
+async def _read(store: Store, link: Link, what: str) -> bytes:
+    parts = []
+    for number in range(link.parts):
+        part = await store.get(f"{state.FILES}{link.blob}/{number:06}")
+        if part is None:
+            raise TraefikeeError(f"part {number + 1} of {what} is gone", "deploy again", kind="files")
+        parts.append(part.value)
+    try:
+        return await asyncio.to_thread(zlib.decompress, b"".join(parts))
+    except zlib.error:
+        raise TraefikeeError(f"{what} cannot be read", "deploy again", kind="files") from None

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from traefikee.cluster import audit, state
+from traefikee.cluster import history
 from traefikee.cluster.admission import Admission
-from traefikee.cluster.audit import Actor
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import ClusterState, Deployment, ProviderStatus
-from traefikee.cluster.store import Compare, Put, Store
+from traefikee.cluster.state import ClusterState, ProviderStatus
+from traefikee.cluster.store import Store
 from traefikee.compile.compiler import compile_snapshot
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.difference import Change, Kind, differences
@@ -23,7 +21,9 @@ from traefikee.config.static import StaticConfiguration
 from traefikee.errors import RefusedError, UnreachableError
 from traefikee.node import deployed_files
 from traefikee.node.engine import Engine
+from traefikee.node.storing import Order, check_revision, put_in_force
 from traefikee.providers.file.content import Content
+from traefikee.providers.file.differences import file_differences
 
 COMPILE_DEADLINE = 30.0
 """Seconds that the leader may take; its providers get some of them."""
@@ -40,29 +40,16 @@ Step = Mapping[str, Any]
 
 
 async def deploy(
-    store: Store,
-    mirror: Mirror,
-    engine: Engine,
-    admission: Admission,
-    configuration: StaticConfiguration,
-    by: str,
-    command: str,
-    files: Content | None = None,
-    *,
-    actor: Actor,
-    node: str,
+    store: Store, mirror: Mirror, engine: Engine, admission: Admission, order: Order
 ) -> AsyncIterator[Step]:
     """Deploy; yields each step: ``stored``, ``provider``, ``problem``, ``compiled``, ``node``, ``waiting``, ``done``.
 
     The last step is ``done`` with ``ok`` and a ``message``.
 
-    :param files: what the file provider's files say.
-    :param actor: who asks, for the audit log.
-    :param node: the control node that was asked.
-    :raises TraefikeeError: if the configuration cannot be used, or nobody leads.
+    :raises TraefikeeError: if the configuration cannot be used, another one than expected is in force, or nobody leads.
     """
-    await _check(engine, admission, configuration)
-    number = await _store(store, mirror, configuration, by, command, files, actor, node)
+    await _check(engine, admission, order.configuration)
+    number = await put_in_force(store, order)
     yield {"event": "stored", "number": number, "message": f"Configuration {number} stored."}
     if mirror.state.leader is None:
         yield {"event": "waiting", "message": "Waiting for a leader to be elected."}
@@ -102,41 +89,74 @@ async def deploy(
         yield step
 
 
+async def read_deployment(store: Store, number: int) -> tuple[StaticConfiguration, Content | None]:
+    """Return a deployment that is kept: its static configuration, and what its files said.
+
+    :raises RefusedError: if it is not kept.
+    :raises TraefikeeError: if it cannot be read.
+    """
+    record = await history.need(store, number)
+    configuration = await deployed_files.read_configuration(store, record.configuration)
+    files = await deployed_files.read_files(store, record.files) if record.files is not None else None
+    return configuration, files
+
+
 async def plan(
+    store: Store,
     mirror: Mirror,
     engine: Engine,
     admission: Admission,
     configuration: StaticConfiguration,
     files: Content | None = None,
+    if_revision: int | None = None,
 ) -> dict[str, Any]:
     """Return what a deployment of this configuration would change, and change nothing.
 
     The answer has ``deployed``, the number of the configuration in force or None, and ``changes``, each with its
     ``path``, ``change`` (``added``, ``changed``, ``removed``), ``before``, ``after`` and ``message``; secrets masked.
 
-    :raises TraefikeeError: if the configuration cannot be used.
+    :raises TraefikeeError: if the configuration cannot be used, or another one than expected is in force.
     """
     await _check(engine, admission, configuration)
     current = mirror.state.deployment
-    changes = differences(current.configuration if current else None, configuration)
-    before = current.files.name if current and current.files else None
-    after = files.digest if files is not None else None
-    if before != after:
-        kind: Kind = "added" if before is None else "removed" if after is None else "changed"
-        shown = tuple(None if digest is None else f"content with SHA-256 {digest[:16]}" for digest in (before, after))
-        changes = (*changes, Change("file.content", kind, *shown))
+    await check_revision(store, if_revision, current.number if current else 0)
+    before = await deployed_files.read_files(store, current.files) if current and current.files else None
+    changes = await asyncio.to_thread(
+        _all_differences, current.configuration if current else None, configuration, before, files
+    )
+    return {"deployed": current.number if current else None, "changes": [_told(change) for change in changes]}
+
+
+async def compare(store: Store, first: int, second: int) -> dict[str, Any]:
+    """Return what differs between two deployments that are kept: ``changes`` as :func:`plan` has them.
+
+    :raises TraefikeeError: if one of them is not kept, or cannot be read.
+    """
+    (one, one_files), (other, other_files) = [await read_deployment(store, number) for number in (first, second)]
+    changes = await asyncio.to_thread(_all_differences, one, other, one_files, other_files)
+    return {"from": first, "to": second, "changes": [_told(change) for change in changes]}
+
+
+def _all_differences(
+    before: StaticConfiguration | None, after: StaticConfiguration, files_before: Content | None, files: Content | None
+) -> tuple[Change, ...]:
+    changes = differences(before, after)
+    if (files_before is None) == (files is None) and (files is None or files == files_before):
+        return changes
+    digests = [None if content is None else content.digest for content in (files_before, files)]
+    kind: Kind = "added" if digests[0] is None else "removed" if digests[1] is None else "changed"
+    old, new = (None if digest is None else f"content with SHA-256 {digest[:16]}" for digest in digests)
+    return (*changes, Change("file.content", kind, old, new), *file_differences(files_before, files))
+
+
+def _told(change: Change) -> dict[str, Any]:
     return {
-        "deployed": current.number if current else None,
-        "changes": [
-            {
-                "path": change.path,
-                "change": change.kind,
-                "before": change.before,
-                "after": change.after,
-                "message": change.sentence(),
-            }
-            for change in changes
-        ],
+        "path": change.path,
+        "change": change.kind,
+        "before": change.before,
+        "after": change.after,
+        "where": change.where,
+        "message": change.sentence(),
     }
 
 
@@ -161,35 +181,6 @@ async def _check(engine: Engine, admission: Admission, configuration: StaticConf
     if problems:
         words = "; ".join(problem.sentence() for problem in problems)
         raise RefusedError(f"the configuration cannot be used: {words}", kind="configuration")
-
-
-async def _store(
-    store: Store,
-    mirror: Mirror,
-    configuration: StaticConfiguration,
-    by: str,
-    command: str,
-    files: Content | None,
-    actor: Actor,
-    node: str,
-) -> int:
-    link, parts = deployed_files.pack(files) if files is not None else (None, [])
-    while True:
-        held = await deployed_files.store_parts(store, link, parts) if link is not None else []
-        current = await store.get(state.CURRENT)
-        number = int(current.value) + 1 if current else 1
-        at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        deployment = Deployment(number=number, at=at, by=by, command=command, configuration=configuration, files=link)
-        compare = Compare.unchanged(state.CURRENT, current.mod_revision) if current else Compare.absent(state.CURRENT)
-        puts = [
-            Put(f"{state.CONFIGS}{number}", deployment.stored()),
-            Put(state.CURRENT, str(number).encode()),
-            audit.entry(actor, node, "deploy", f"configuration {number} deployed by {by}"),
-        ]
-        if await store.transact([compare, *held], puts) is not None:
-            before = mirror.state.deployment
-            await deployed_files.clean(store, [link, before.files if before else None])
-            return number
 
 
 def _compiled(seen: ClusterState, number: int) -> bool:

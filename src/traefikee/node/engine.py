@@ -130,6 +130,10 @@ class Engine:
         """Return the engine's totals since it started."""
         return _content(await self._send("GET", "/counters"))
 
+    async def logs(self, after: int) -> Mapping[str, Any]:
+        """Return the engine's newest lines after the one of a number: ``run``, ``last``, ``lost``, ``lines``."""
+        return _content(await self._send("GET", f"/logs?after={after}"))
+
     async def reopen(self) -> None:
         """Have the engine open the file of its access log again, by its name."""
         await self._send("POST", "/reopen")

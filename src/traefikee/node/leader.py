@@ -13,7 +13,7 @@ from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import ClusterState, Deployment, Phase
 from traefikee.cluster.store import Compare, Put, Store, StoreRefusedError
 from traefikee.errors import UnreachableError
-from traefikee.node import authority_rotation
+from traefikee.node import authority_rotation, housekeeping, licensing
 from traefikee.node.engine import Engine
 from traefikee.node.publishing import DeposedError, SnapshotStore
 from traefikee.node.retry import insist
@@ -48,6 +48,8 @@ class Leader:
             tasks.create_task(self._rotate(fence), name="ticket keys")
             tasks.create_task(self._replace_authority(fence), name="authority")
             tasks.create_task(self._route(fence), name="routing")
+            tasks.create_task(housekeeping.tidy(self._store, fence), name="housekeeping")
+            tasks.create_task(licensing.keep_checking(self._store, self._mirror, fence), name="licence")
 
     async def _form(self, fence: Compare) -> None:
         told = ""
@@ -81,7 +83,7 @@ class Leader:
                 record = decision.node.record
                 if isinstance(decision, Forget):
                     try:
-                        await self._admission.forget(record, fence)
+                        await self._admission.forget(record, fence, decision.reason)
                         _log.info("node forgotten", name=record.name, id=record.id, reason=decision.reason)
                     except (StoreRefusedError, UnreachableError) as error:
                         _log.warning("node cannot be forgotten now", name=record.name, reason=str(error))

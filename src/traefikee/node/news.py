@@ -11,6 +11,7 @@ from typing import Any
 
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import ClusterState
+from traefikee.node.log_desk import LogDesk
 
 Announce = Callable[[ClusterState, str], Mapping[str, Any]]
 Prepare = Callable[[ClusterState], Awaitable[None]]
@@ -29,9 +30,11 @@ class News:
 
     :param announce: what a node, named by its id, is told of a state.
     :param prepare: called first for each state that is told.
+    :param desk: what else is to be said to single nodes.
     """
 
-    def __init__(self, mirror: Mirror, announce: Announce, prepare: Prepare) -> None:
+    def __init__(self, mirror: Mirror, announce: Announce, prepare: Prepare, desk: LogDesk | None = None) -> None:
+        self._desk = desk or LogDesk()
         self._mirror = mirror
         self._announce = announce
         self._prepare = prepare
@@ -81,14 +84,18 @@ class News:
 
         :param goes_on: asked before each line; the stream ends when it says no.
         """
-        with self._listening(identity) as listener:
+        with self._listening(identity) as listener, self._desk.stream(identity, listener.changed.set) as orders:
             told: Mapping[str, Any] = {}
             while goes_on() and not listener.let_go:
-                if listener.told != told:
+                if orders:
+                    yield json.dumps(orders.popleft()).encode() + b"\n"
+                elif listener.told != told:
                     told = listener.told
                     yield self._line(told)
                 else:
                     yield UNCHANGED
+                if orders:
+                    continue
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(beat):
                         await listener.changed.wait()

@@ -51,6 +51,9 @@ async def bootstrap(statedir: StateDir, asked: NewCluster, options: ControlOptio
     if backup is None:
         check_credentials_folder(asked.credentials)
         making = Bootstrap(asked)
+        await until(stopping, making.check_licence())
+        if stopping.is_set():
+            return
     else:
         making = Restore(asked, backup, statedir.load_generation())
     node = ControlNode(statedir, making.identity, options)

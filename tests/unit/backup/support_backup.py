@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from traefikee.backup.content import Content, Origin
-from traefikee.cluster import pki, state
-from traefikee.cluster.state import ClusterInfo, Deployment, Phase, Pointer, Secrets
+from traefikee.cluster import history, pki, state
+from traefikee.cluster.state import ClusterInfo, Deployment, Link, Phase, Pointer, Secrets
 from traefikee.compile import changes
 from traefikee.config.static import StaticConfiguration
 from traefikee.node import publishing
@@ -54,8 +54,18 @@ def content(*, revision: int = 7, deployed: int = 3, generation: int = 0) -> Con
             command="deploy",
             configuration=StaticConfiguration(),
         )
-        keys[f"{state.CONFIGS}{number}"] = deployment.stored()
+        record = history.Record(
+            **deployment.model_dump(include={"number", "at", "by", "command"}),
+            id=f"attempt{number}",
+            who="user root",
+            through="socket",
+            node="control-node-1",
+            configuration=Link(name="c", blob="c", parts=1, size=2),
+        )
+        keys[history.record_key(number)] = record.stored()
         keys[state.CURRENT] = str(number).encode()
+        if number == deployed:
+            keys[f"{state.CONFIGS}{number}"] = deployment.stored()
     if generation:
         keys[state.GENERATION] = str(generation).encode()
     origin = Origin(

@@ -12,7 +12,7 @@ from tests.unit.backup.support_backup import OBJECTS, content, snapshot_of, with
 
 from traefikee.backup import rebirth
 from traefikee.backup.content import check
-from traefikee.cluster import state
+from traefikee.cluster import history, state
 from traefikee.cluster.state import Deployment, Pointer
 
 NOW = 1_800_000_000.0
@@ -47,10 +47,18 @@ def test_the_configuration_in_force_gets_a_new_number_and_history_stays() -> Non
     keys = rebirth.reborn(made, check(made), GENERATION)
     number = int(keys[state.CURRENT])
     assert number == GENERATION // 1000
-    before, after = (Deployment.model_validate_json(keys[f"{state.CONFIGS}{one}"]) for one in (3, number))
-    assert after == before.model_copy(update={"number": number})
+    before = Deployment.model_validate_json(made.keys[f"{state.CONFIGS}3"])
+    after = Deployment.model_validate_json(keys[f"{state.CONFIGS}{number}"])
+    assert after == before.model_copy(update={"number": number, "rollback_of": 3})
+    assert f"{state.CONFIGS}3" not in keys, "only the one in force is watched"
     assert Pointer.model_validate_json(keys[state.SNAPSHOT]).config == number, "what is published is of it"
-    assert {f"{state.CONFIGS}{one}" for one in (1, 2, 3)} < keys.keys()
+    kept = [history.read(keys[history.record_key(one)]) for one in (1, 2, 3, number)]
+    assert [(one.number, one.how) for one in kept if one] == [
+        (1, "deploy"),
+        (2, "deploy"),
+        (3, "deploy"),
+        (number, "rollback of 3"),
+    ]
 
 
 def test_what_another_version_has_written_into_a_deployment_stays() -> None:

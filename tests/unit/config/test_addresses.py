@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traefikee.config.addresses import is_ip_or_network, same_listener, split_address
+from traefikee.config.addresses import check_licence_endpoint, is_ip_or_network, same_listener, split_address
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,32 @@ def test_same_listener() -> None:
     assert not same_listener(":80", ":81")
     assert not same_listener(":0", ":0")
     assert not same_listener("127.0.0.1:80", "127.0.0.2:80")
+
+
+@pytest.mark.parametrize("url", ["https://licence.example/check", "https://10.0.0.1:8443", "https://[::1]/a?b=c"])
+def test_urls_of_licence_servers(url: str) -> None:
+    assert check_licence_endpoint(url) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "licence.example",
+        "http://licence.example/",
+        "https://",
+        "https://a:0/",
+        "https://a:x/",
+        "https://a/#b",
+        "https://a/\n",
+    ],
+)
+def test_what_is_no_licence_server(url: str) -> None:
+    with pytest.raises(ValueError, match=r"licence server|is not a URL"):
+        check_licence_endpoint(url)
+
+
+def test_a_url_that_is_shown_holds_no_password() -> None:
+    with pytest.raises(ValueError, match="may not hold a password") as refused:
+        check_licence_endpoint("https://me:hunter2@licence.example/")
+    assert "hunter2" not in str(refused.value)

@@ -1,0 +1,28 @@
+"""What the leader removes now and then: old entries of the audit log, old deployments."""
+
+from __future__ import annotations
+
+import asyncio
+
+from traefikee import log
+from traefikee.cluster import audit, history
+from traefikee.cluster.store import Compare, Store
+from traefikee.errors import UnreachableError
+
+EVERY = 600.0
+"""Seconds between two looks."""
+
+_log = log.get("leader")
+
+
+async def tidy(store: Store, fence: Compare) -> None:
+    """Remove what is beyond the limits, for ever; each write is fenced."""
+    while True:
+        try:
+            entries, deployments = await audit.prune(store, fence), await history.clean(store, fence)
+        except UnreachableError as error:
+            _log.info("old entries and deployments are removed later", reason=error.cause)
+        else:
+            if entries or deployments:
+                _log.info("old entries and deployments removed", entries=entries, deployments=deployments)
+        await asyncio.sleep(EVERY)
