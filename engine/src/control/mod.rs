@@ -28,7 +28,7 @@ use crate::http::scan::{Found, Scanner};
 use crate::http::{Framing, Malformed, Version, write};
 use crate::io::{Conn, Stream};
 use crate::log::Level;
-use crate::snapshot::Problem;
+use crate::snapshot::{FORMAT, OLDEST_FORMAT, Problem};
 use crate::state::Shared;
 use crate::stats;
 use crate::worker::Order;
@@ -449,6 +449,7 @@ impl Control {
         };
         json!({
             "version": env!("CARGO_PKG_VERSION"),
+            "formats": [OLDEST_FORMAT, FORMAT],
             "pid": std::process::id(),
             "uptime_seconds": (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
             "revision": self.shared.tables.load().revision,

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
+from traefikee import formats
 from traefikee.cluster import state
 from traefikee.cluster.state import Link
 from traefikee.cluster.store import REQUEST_TIMEOUT, Compare, Delete, Put, Store
@@ -16,9 +17,12 @@ from traefikee.node.publishing import PART_BYTES
 from traefikee.providers.file.content import Content
 
 
-def pack(content: Content) -> tuple[Link, list[bytes]]:
-    """Return what names a content in the store, and its parts."""
-    packed = zlib.compress(content.to_json())
+def pack(content: Content, number: int = formats.NEWEST) -> tuple[Link, list[bytes]]:
+    """Return what names a content in the store, and its parts, written in a format.
+
+    :raises NewerFieldError: if something is set that the format has no form for.
+    """
+    packed = zlib.compress(formats.in_format(content, content.to_json(), number))
     parts = [packed[start : start + PART_BYTES] for start in range(0, len(packed), PART_BYTES)]
     return Link(name=content.digest, blob=content.digest, parts=len(parts), size=len(packed)), parts
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from traefikee.cluster import audit, state
+from traefikee.cluster import audit, state, upgrade
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.audit import Actor
 from traefikee.cluster.mirror import Mirror
@@ -21,6 +21,7 @@ from traefikee.config.difference import Change, Kind, differences
 from traefikee.config.places import place_of
 from traefikee.config.static import StaticConfiguration
 from traefikee.errors import RefusedError, UnreachableError
+from traefikee.formats import newer_field
 from traefikee.node import deployed_files
 from traefikee.node.engine import Engine
 from traefikee.providers.file.content import Content
@@ -61,6 +62,7 @@ async def deploy(
     :param node: the control node that was asked.
     :raises TraefikeeError: if the configuration cannot be used, or nobody leads.
     """
+    check_format(mirror.state, configuration, files)
     await _check(engine, admission, configuration)
     number = await _store(store, mirror, configuration, by, command, files, actor, node)
     yield {"event": "stored", "number": number, "message": f"Configuration {number} stored."}
@@ -116,6 +118,7 @@ async def plan(
 
     :raises TraefikeeError: if the configuration cannot be used.
     """
+    check_format(mirror.state, configuration, files)
     await _check(engine, admission, configuration)
     current = mirror.state.deployment
     changes = differences(current.configuration if current else None, configuration)
@@ -152,6 +155,17 @@ def _provider_sentence(name: str, provider: ProviderStatus) -> str:
     return f"{name}: {counted} ({message})." if message else f"{name}: {counted}."
 
 
+def check_format(seen: ClusterState, *configured: object) -> None:
+    """Refuse what not every node understands yet.
+
+    :raises RefusedError: naming the option and who does not.
+    """
+    for one in configured:
+        newer = newer_field(one, seen.format.number)
+        if newer is not None:
+            raise upgrade.needs_upgrade(seen, newer)
+
+
 async def _check(engine: Engine, admission: Admission, configuration: StaticConfiguration) -> None:
     """Refuse before it is stored what no engine could use, whatever the providers say."""
     secrets = admission.secrets()
@@ -173,7 +187,8 @@ async def _store(
     actor: Actor,
     node: str,
 ) -> int:
-    link, parts = deployed_files.pack(files) if files is not None else (None, [])
+    form = mirror.state.format.number
+    link, parts = deployed_files.pack(files, form) if files is not None else (None, [])
     while True:
         held = await deployed_files.store_parts(store, link, parts) if link is not None else []
         current = await store.get(state.CURRENT)
@@ -182,7 +197,7 @@ async def _store(
         deployment = Deployment(number=number, at=at, by=by, command=command, configuration=configuration, files=link)
         compare = Compare.unchanged(state.CURRENT, current.mod_revision) if current else Compare.absent(state.CURRENT)
         puts = [
-            Put(f"{state.CONFIGS}{number}", deployment.stored()),
+            Put(f"{state.CONFIGS}{number}", deployment.stored(form)),
             Put(state.CURRENT, str(number).encode()),
             audit.entry(actor, node, "deploy", f"configuration {number} deployed by {by}"),
         ]
