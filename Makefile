@@ -20,6 +20,8 @@ PROXIES ?=
 TIME ?= 60
 # How many data nodes are simulated.
 NODES ?= 1000
+# Where the command of the installed package is.
+BINDIR ?= /opt/traefikee/bin
 # More arguments for pytest, for example: make pytest ARGS='-k malformed -x'
 ARGS ?=
 
@@ -124,6 +126,10 @@ fix: setup #? what lint complains about and a tool can mend
 	$(BIN)/ruff format
 	$(CARGO) clippy $(MANIFEST) --all-targets --fix --allow-dirty --allow-staged
 	$(CARGO) fmt --manifest-path engine/Cargo.toml
+
+.PHONY: install-systemd
+install-systemd: #? install the systemd units, as root (BINDIR=/opt/traefikee/bin is where traefikee is)
+	packaging/systemd/install --bindir='$(BINDIR)'
 
 .PHONY: clean
 clean: #? remove everything that was built, .venv included

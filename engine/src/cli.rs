@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use lexopt::prelude::*;
 
+use crate::log::Form;
+
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
-Usage: traefikee-engine --control PATH [--take-over PATH] [--workers N] [--die-with-parent] [--log-format text|json]
+Usage: traefikee-engine --control PATH [--take-over PATH] [--workers N] [--die-with-parent] [--log-format text|json|journal]
 
 The traffic engine of traefikee. It listens on what it is told through its control socket.
 
@@ -16,7 +18,8 @@ The traffic engine of traefikee. It listens on what it is told through its contr
                           with the first snapshot take its place, on PATH too; it finishes what it has and ends
   --workers N             threads that carry traffic (default: one for each core)
   --die-with-parent       end when the process that started this one ends
-  --log-format text|json  form of the log lines on standard error (default: text)
+  --log-format FORM       form of the log lines on standard error: text (the default), json, or journal, which is for
+                          systemd's: priority, no time
   --version               print the version
   --help                  print this
 ";
@@ -36,7 +39,7 @@ pub(crate) struct Options {
     pub(crate) take_over: Option<PathBuf>,
     pub(crate) workers: usize,
     pub(crate) die_with_parent: bool,
-    pub(crate) json_log: bool,
+    pub(crate) log: Form,
 }
 
 /// Parses the arguments after the program's name.
@@ -46,7 +49,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> 
     let mut take_over = None;
     let mut workers = None;
     let mut die_with_parent = false;
-    let mut json_log = false;
+    let mut log = Form::Text;
     while let Some(argument) = parser.next()? {
         match argument {
             Long("control") => control = Some(PathBuf::from(parser.value()?)),
@@ -54,10 +57,11 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> 
             Long("workers") => workers = Some(parser.value()?.parse::<NonZero<u16>>()?),
             Long("die-with-parent") => die_with_parent = true,
             Long("log-format") => {
-                json_log = match parser.value()?.string()?.as_str() {
-                    "json" => true,
-                    "text" => false,
-                    other => return Err(format!("--log-format is text or json, not {other}").into()),
+                log = match parser.value()?.string()?.as_str() {
+                    "json" => Form::Json,
+                    "text" => Form::Text,
+                    "journal" => Form::Journal,
+                    other => return Err(format!("--log-format is text, json or journal, not {other}").into()),
                 }
             }
             Long("version") => return Ok(Command::Version),
@@ -71,7 +75,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> 
         take_over,
         workers: workers.map_or_else(cores, |workers| usize::from(workers.get())),
         die_with_parent,
-        json_log,
+        log,
     }))
 }
 
@@ -87,7 +91,7 @@ mod tests {
             take_over: Some("/y".into()),
             workers: 3,
             die_with_parent: true,
-            json_log: true,
+            log: Form::Json,
         };
         let line = "--control /x --take-over /y --workers=3 --die-with-parent --log-format json";
         assert_eq!(parse(line).unwrap(), Command::Run(options));

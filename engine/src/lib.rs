@@ -99,7 +99,7 @@ fn raise_file_limit() -> u64 {
 }
 
 fn run(options: &Options) -> std::io::Result<ExitCode> {
-    let log = log::start(options.json_log)?;
+    let log = log::start(options.log)?;
     log::panics();
     let descriptors = Descriptors::new(raise_file_limit());
     let predecessor = options.take_over.as_deref().map(control::Predecessor::ask).transpose().map_err(|error| {

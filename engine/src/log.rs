@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use tracing::level_filters::LevelFilter;
+use tracing::{Level as Severity, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{Registry, fmt, reload};
@@ -26,9 +27,18 @@ const KEPT_BYTES: usize = 1 << 20;
 /// Changes which lines are written.
 pub(crate) type Level = reload::Handle<LevelFilter, Registry>;
 
+/// The form of the lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Text,
+    Json,
+    /// For systemd's journal, which knows the time: each line begins with its priority (sd-daemon(3)).
+    Journal,
+}
+
 /// Starts logging. Lines are written by a thread of their own and dropped if it does not keep up: whoever reads them
 /// must not be able to hold traffic up.
-pub(crate) fn start(json: bool) -> io::Result<Log> {
+pub(crate) fn start(form: Form) -> io::Result<Log> {
     let (sender, receiver) = sync_channel(WAITING);
     std::thread::Builder::new().name("log".to_owned()).spawn(move || {
         for entry in receiver {
@@ -45,11 +55,14 @@ pub(crate) fn start(json: bool) -> io::Result<Log> {
     // The copies first: their type does not depend on the form of the others.
     let copies = fmt::layer().with_writer(kept.clone()).with_ansi(false).json().flatten_event(true);
     let registry = registry.with(copies);
-    let lines = fmt::layer().with_writer(Lines(sender.clone())).with_ansi(false);
-    if json {
-        registry.with(lines.json().flatten_event(true)).init();
-    } else {
-        registry.with(lines).init();
+    let lines = fmt::layer().with_writer(Lines { sender: sender.clone(), priorities: false }).with_ansi(false);
+    match form {
+        Form::Text => registry.with(lines).init(),
+        Form::Json => registry.with(lines.json().flatten_event(true)).init(),
+        Form::Journal => {
+            let writer = Lines { sender: sender.clone(), priorities: true };
+            registry.with(lines.with_writer(writer).without_time().with_level(false)).init();
+        }
     }
     Ok(Log { level, kept, sender })
 }
@@ -83,7 +96,10 @@ enum Entry {
     Flush(SyncSender<()>),
 }
 
-struct Lines(SyncSender<Entry>);
+struct Lines {
+    sender: SyncSender<Entry>,
+    priorities: bool,
+}
 
 /// One line; sent when dropped.
 struct Line {
@@ -95,7 +111,20 @@ impl<'a> MakeWriter<'a> for Lines {
     type Writer = Line;
 
     fn make_writer(&'a self) -> Line {
-        Line { bytes: Vec::new(), sender: self.0.clone() }
+        Line { bytes: Vec::new(), sender: self.sender.clone() }
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line {
+        let mut line = self.make_writer();
+        if self.priorities {
+            line.bytes.extend_from_slice(match *metadata.level() {
+                Severity::ERROR => b"<3>",
+                Severity::WARN => b"<4>",
+                Severity::INFO => b"<6>",
+                _ => b"<7>",
+            });
+        }
+        line
     }
 }
 

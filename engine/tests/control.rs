@@ -53,6 +53,7 @@ fn status_and_errors() {
     let engine = Engine::start();
     let status = engine.get("/status");
     assert_eq!(status["version"], "0.1.0");
+    assert_eq!(status["formats"], json!([1, 1]));
     assert_eq!(status["pid"], engine.child.id());
     assert_eq!((&status["state"], &status["listeners"]), (&json!("running"), &json!([])));
     for (method, path, body, expected) in [

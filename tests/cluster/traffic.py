@@ -21,8 +21,11 @@ class Traffic:
     an answer may say that its connection ends.
     """
 
-    def __init__(self, client: Place, addresses: Sequence[str], host: str, *, told: bool = False) -> None:
+    def __init__(
+        self, client: Place, addresses: Sequence[str], host: str, *, told: bool = False, port: int = 80
+    ) -> None:
         self._client = client
+        self._port = port
         self._told = told
         self._host = host
         self._ended = threading.Event()
@@ -43,7 +46,7 @@ class Traffic:
     def _work(self, address: str, keep: bool) -> None:
         enter_network(self._client)
         name = threading.current_thread().name
-        connection = http.client.HTTPConnection(address, 80, timeout=TIMEOUT)
+        connection = http.client.HTTPConnection(address, self._port, timeout=TIMEOUT)
         try:
             while not self._ended.wait(PAUSE):
                 try:

@@ -28,7 +28,7 @@ use crate::http::scan::{Found, Scanner};
 use crate::http::{Framing, Malformed, Version, write};
 use crate::io::{Conn, Stream};
 use crate::log::{Kept, Level};
-use crate::snapshot::Problem;
+use crate::snapshot::{FORMAT, OLDEST_FORMAT, Problem};
 use crate::state::Shared;
 use crate::stats;
 use crate::worker::Order;
@@ -275,8 +275,8 @@ impl Control {
             }
             (
                 _,
-                "/snapshot" | "/check" | "/explain" | "/status" | "/counters" | "/logs" | "/reopen" | "/drain" | "/undrain"
-                | "/stop",
+                "/snapshot" | "/check" | "/explain" | "/status" | "/counters" | "/logs" | "/reopen" | "/drain"
+                | "/undrain" | "/stop",
             ) => problem(405, format!("{} does not take {}", path, request.method())),
             _ => problem(404, format!("there is nothing at {path}")),
         }
@@ -465,6 +465,7 @@ impl Control {
         };
         json!({
             "version": env!("CARGO_PKG_VERSION"),
+            "formats": [OLDEST_FORMAT, FORMAT],
             "pid": std::process::id(),
             "uptime_seconds": (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
             "revision": self.shared.tables.load().revision,

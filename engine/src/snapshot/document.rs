@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{Certificate, FORMAT, Route, Service, Snapshot, present};
+use super::{Certificate, FORMAT, OLDEST_FORMAT, Route, Service, Snapshot, present};
 
 /// An object of a snapshot, with the text that it was read from.
 pub(crate) struct Object<T> {
@@ -180,7 +180,14 @@ pub(crate) fn changed(document: &[u8], base: Option<&Snapshot>) -> Result<Snapsh
 }
 
 fn is_understood(format: u32) -> Result<(), String> {
-    if format == FORMAT { Ok(()) } else { Err(format!("format {format} is not understood, only {FORMAT}")) }
+    if (OLDEST_FORMAT..=FORMAT).contains(&format) {
+        return Ok(());
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    Err(format!(
+        "format {format} is not understood by version {version} of the engine, only {OLDEST_FORMAT} to {FORMAT}: \
+         install the version that wrote it"
+    ))
 }
 
 fn one<T>(list: Vec<T>, what: &str) -> Result<T, String> {

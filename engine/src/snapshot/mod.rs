@@ -17,6 +17,8 @@ use crate::service::source::Source;
 
 /// The format that this engine understands.
 pub(crate) const FORMAT: u32 = 1;
+/// The oldest one that it understands beside: during an upgrade of a cluster the one before is still published.
+pub(crate) const OLDEST_FORMAT: u32 = 1;
 
 /// A whole routing configuration. Objects are shared by the snapshots in which they are the same. The order of a list
 /// means nothing.

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from traefikee import log
+from traefikee import __version__, log
+from traefikee.cluster import protocol
 from traefikee.errors import RefusedError, Source, TraefikeeError, UnreachableError
 
 LARGEST_BODY = 16 * 1024 * 1024
@@ -23,6 +24,7 @@ _KIND_STATUS = {
     "superseded": 404,
     "name": 409,
     "address": 409,
+    "version": 409,
     "precondition": 412,
     "configuration": 422,
 }
@@ -51,11 +53,31 @@ async def on_missing(request: Request, _error: Exception) -> Response:
 
 
 async def read_body(request: Request, model: type[BaseModel]) -> Any:
-    """Read a JSON body into a model.
+    """Read a JSON body into a model, strictly.
 
     :raises RefusedError: naming every field that is wrong, or that the body is too large.
     :raises UnreachableError: if the client is gone; nobody hears the answer.
     """
+    content = await _content(request)
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        raise _invalid(error, request) from error
+
+
+async def read_message(request: Request, model: type[BaseModel]) -> Any:
+    """Read another node's message: strictly if it is of this version, else without what is not known here.
+
+    :raises RefusedError: as :func:`read_body`.
+    """
+    content = await _content(request)
+    try:
+        return protocol.read(model, content, request.headers)
+    except ValidationError as error:
+        raise _invalid(error, request) from error
+
+
+async def _content(request: Request) -> bytes:
     chunks, size = [], 0
     try:
         async for chunk in request.stream():
@@ -65,11 +87,18 @@ async def read_body(request: Request, model: type[BaseModel]) -> Any:
             chunks.append(chunk)
     except ClientDisconnect:
         raise UnreachableError("the client went away", kind="client") from None
-    try:
-        return model.model_validate_json(b"".join(chunks))
-    except ValidationError as error:
-        problems = (f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in error.errors())
-        raise RefusedError("the request is not valid: " + "; ".join(problems), kind="invalid") from error
+    return b"".join(chunks)
+
+
+def _invalid(error: ValidationError, request: Request) -> RefusedError:
+    problems = (f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in error.errors())
+    theirs, _ = protocol.sender(request.headers)
+    step = ""
+    if theirs and theirs != __version__:
+        step = (
+            f"it comes from version {theirs}, and this node is of version {__version__}: use the same version of both"
+        )
+    return RefusedError("the request is not valid: " + "; ".join(problems), step, kind="invalid")
 
 
 def lines(steps: AsyncIterator[Mapping[str, Any]]) -> Response:

@@ -18,14 +18,15 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from traefikee import log
-from traefikee.api.answers import error_body, lines, on_error, on_missing, read_body
+from traefikee.api.answers import error_body, lines, on_error, on_missing, read_message
 from traefikee.api.logs import cluster_routes
-from traefikee.cluster import state
+from traefikee.cluster import state, upgrade
 from traefikee.cluster.admission import Admission, refuse_removed, removed_error
 from traefikee.cluster.attendance import BALANCE_EVERY, Attendance, surplus
 from traefikee.cluster.authorities import digests
 from traefikee.cluster.messages import BEAT, LIFE, DataReport, JoinRequest, MemberRequest, RenewRequest
 from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.protocol import sender
 from traefikee.cluster.renewal import Renewal, told_authorities
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState, Phase
@@ -151,9 +152,10 @@ class Cluster:
 
     async def join(self, request: Request) -> Response:
         """``POST /v1/join``: a token (or a certificate of this cluster) for an identity."""
-        _, _, admission = self._ready()
+        _, mirror, admission = self._ready()
         identity, role = peer(request)
-        body: JoinRequest = await read_body(request, JoinRequest)
+        upgrade.check_other(mirror.state, *sender(request.headers))
+        body: JoinRequest = await read_message(request, JoinRequest)
         answer = await admission.admit(body, identity, role)
         return JSONResponse(answer.model_dump(mode="json"))
 
@@ -161,6 +163,7 @@ class Cluster:
         """``GET /v1/self``: whether the caller is in the list, and in etcd's membership."""
         store, mirror, _ = self._ready()
         identity = admit_only(request, Role.CONTROL, Role.DATA)
+        upgrade.check_other(mirror.state, *sender(request.headers))
         not_before_it_is_back(mirror.state)
         node = mirror.state.node(identity)
         member = node.record.member if node else 0
@@ -180,12 +183,16 @@ class Cluster:
         _, mirror, admission = self._ready()
         identity = admit_only(request, Role.CONTROL)
         refuse_removed(mirror.state, identity)
-        body: MemberRequest = await read_body(request, MemberRequest)
+        version, understood = sender(request.headers)
+        upgrade.check_other(mirror.state, version, understood)
+        body: MemberRequest = await read_message(request, MemberRequest)
         steps: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
 
         async def work() -> None:
             try:
-                await admission.bring_into_store(identity, steps.put_nowait, started=body.started)
+                await admission.bring_into_store(
+                    identity, steps.put_nowait, started=body.started, version=version, understood=understood
+                )
             except TraefikeeError as error:
                 steps.put_nowait(error_body(error))
 
@@ -217,7 +224,7 @@ class Cluster:
         """``POST /v1/renew``: a data node's certificate for a new one, also after it has ended."""
         store, mirror, admission = self._ready()
         identity = admit_only(request, Role.DATA) if peer(request)[1] else ""
-        body: RenewRequest = await read_body(request, RenewRequest)
+        body: RenewRequest = await read_message(request, RenewRequest)
         answer = await Renewal(store, mirror, admission).renew(body, identity)
         return JSONResponse(answer.model_dump(mode="json"))
 
@@ -273,7 +280,7 @@ class Cluster:
         """``POST /v1/report``: a data node's sign of life, which this control node keeps in the store."""
         _, _, admission = self._ready()
         identity = admit_only(request, Role.DATA)
-        body: DataReport = await read_body(request, DataReport)
+        body: DataReport = await read_message(request, DataReport)
         if body.leaving:
             await self._attendance.goodbye(identity)
             return JSONResponse({})

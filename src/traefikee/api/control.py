@@ -23,6 +23,7 @@ from traefikee.api.parts import Parts
 from traefikee.api.shown_configuration import PARTS, configuration_document
 from traefikee.api.shown_routes import routes_document
 from traefikee.api.view import read_view
+from traefikee.cluster import upgrade
 from traefikee.cluster.licence import sentence
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import Node
@@ -107,6 +108,8 @@ class ControlAPI:
             {
                 "nodes": [node_json(node) for node in seen.nodes],
                 "store": "ok" if self._parts.has_quorum() else "lost",
+                "format": seen.format.number,
+                "warnings": upgrade.warnings(seen),
             }
         )
 
@@ -211,6 +214,7 @@ def node_json(node: Node) -> dict[str, Any]:
         "address": record.advertise,
         "agent_version": report.agent_version if report else None,
         "engine_version": report.engine_version if report else None,
+        "formats": list(report.formats) if report else None,
         "snapshot_revision": report.revision if report else None,
         "refusal": report.refusal if report else "",
         "not_after": report.certificate.not_after if report and report.certificate else None,

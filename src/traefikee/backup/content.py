@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509 import load_pem_x509_certificate
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from traefikee import __version__, formats
 from traefikee.cluster import pki, state
-from traefikee.cluster.state import ClusterInfo, Deployment, Link, Pointer, Secrets
+from traefikee.cluster.state import ClusterFormat, ClusterInfo, Deployment, Link, Pointer, Secrets
 from traefikee.cluster.store import KeyValue
 from traefikee.compile import changes
 from traefikee.compile.changes import State
@@ -79,6 +80,7 @@ class Content:
 class Checked:
     """What a content was found to hold.
 
+    :ivar format: the format that its cluster's nodes wrote in.
     :ivar snapshot: the published snapshot, or None if there is none or it is not whole.
     :ivar notes: what is missing, though the rest can be used.
     """
@@ -89,6 +91,7 @@ class Checked:
     pointer: Pointer | None
     snapshot: State | None = field(repr=False)
     notes: tuple[str, ...]
+    format: int = 1
 
 
 def belongs(found: KeyValue) -> bool:
@@ -108,6 +111,13 @@ def check(content: Content) -> Checked:
     info = _read(ClusterInfo, keys, state.INFO, "the cluster's own record")
     if info.id != content.origin.cluster:
         raise BackupError(f"it says that it is of the cluster {content.origin.cluster}, but holds {info.id}")
+    form = _read(ClusterFormat, keys, state.FORMAT, "its format") if state.FORMAT in keys else ClusterFormat()
+    if form.number not in formats.OWN:
+        raise BackupError(
+            f"its cluster was at format {form.number}, put in force by version {form.version or '?'}; version "
+            f"{__version__} understands {formats.OWN}",
+            f"restore it with version {form.version or 'of the nodes that it is from'}",
+        )
     secrets = _open_secrets(content, info)
     notes = []
     deployment = None
@@ -125,7 +135,7 @@ def check(content: Content) -> Checked:
         if snapshot is None or published(keys, pointer.runtime) is None:
             notes.append("the published snapshot is not whole: it is compiled again after a restore")
             snapshot = None
-    return Checked(info, secrets, deployment, pointer, snapshot, tuple(notes))
+    return Checked(info, secrets, deployment, pointer, snapshot, tuple(notes), form.number)
 
 
 def _read(model: type[Any], keys: Mapping[str, bytes], key: str, what: str) -> Any:

@@ -67,7 +67,7 @@ def _republished(checked: Checked, number: int | None, revision: int) -> dict[st
         return {state.SNAPSHOT: Pointer(revision=revision, config=0).stored()}
     compiled = checked.deployment is not None and pointer.config == checked.deployment.number
     name = changes.name_of("", revision, Change(checked.snapshot.objects))
-    fresh = publishing.whole(name, checked.snapshot.objects, revision)
+    fresh = publishing.whole(name, checked.snapshot.objects, revision, checked.format)
     update = {"revision": revision, "snapshot": fresh.links}
     if compiled and number is not None:
         update["config"] = number

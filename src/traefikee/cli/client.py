@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from traefikee.cluster.peers import answer_error
+from traefikee.cluster.protocol import own_headers
 from traefikee.errors import UnreachableError
 
 TIMEOUT = 30.0
@@ -122,5 +123,7 @@ def local(socket: str) -> Client:
     hint = "start a node on this machine, or name its socket with --traefikeesocket"
     if not Path(socket).exists():
         raise UnreachableError(f"there is no socket {socket}: no node runs with it", hint)
-    client = httpx.Client(transport=httpx.HTTPTransport(uds=socket), base_url="http://node", timeout=TIMEOUT)
+    client = httpx.Client(
+        transport=httpx.HTTPTransport(uds=socket), base_url="http://node", timeout=TIMEOUT, headers=own_headers()
+    )
     return Client(client, socket, hint)

@@ -14,7 +14,7 @@ from traefikee.cli.deploy import DeployCommand, run_deploy, static_options
 from traefikee.cli.nodes import bootstrap, start_control_node, start_data_node
 from traefikee.cli.operations import OPERATIONS
 from traefikee.cli.recover import recover
-from traefikee.cli.tables import print_data, print_local_nodes
+from traefikee.cli.tables import print_data, print_local_nodes, print_warnings
 from traefikee.cli.target import Target
 from traefikee.cli.trust import warn
 
@@ -31,7 +31,7 @@ for _command in (bootstrap, start_control_node, start_data_node, recover):
 @traefikee.command("list-nodes")
 @socket_option
 @output_option
-@switch("details", help="Show ids, membership and status too.", show_default=False)
+@switch("details", help="Show ids, membership, status and versions too.", show_default=False)
 def list_nodes(traefikeesocket: str, output: str, details: bool) -> None:
     """List the nodes of the cluster."""
     content = clients.local(traefikeesocket).get("/v1/nodes")
@@ -42,6 +42,7 @@ def list_nodes(traefikeesocket: str, output: str, details: bool) -> None:
     warn(content["nodes"])
     if content["store"] != "ok":
         click.echo("Warning: this control node has no quorum; what it lists may be old", err=True)
+    print_warnings(content.get("warnings", ()))
 
 
 @traefikee.command(cls=DeployCommand)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +32,13 @@ if TYPE_CHECKING:
 def node_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add what every node takes."""
     for add in (
-        option("logFormat", default="text", type=click.Choice(["text", "json"]), help="Form of the log's lines."),
+        option(
+            "logFormat",
+            default=None,
+            type=click.Choice(["text", "json"]),
+            help="Form of the log's lines.  [default: text; for systemd's journal with priorities, without time]",
+            show_default=False,
+        ),
         option("logLevel", default="info", type=click.Choice(["debug", "info", "warn", "error"]), help="Log level."),
         option("statedir", default=DEFAULT_STATEDIR, type=click.Path(file_okay=False), help="Directory of its state."),
         socket_option,
@@ -201,10 +209,11 @@ async def start_control_node(**options: Any) -> None:
 
     control = _control_options(options)
     with _state_dir(options) as statedir:
-        newcomer = _newcomer(options)
-        if statedir.load_identity() is None or options["advertise"]:
+        joined = statedir.load_identity() is not None
+        newcomer = _newcomer(options, joined=joined)
+        if not joined or options["advertise"]:
             advertise = _advertise(options, newcomer.peers[0] if newcomer.peers else "192.0.2.1:9")
-            newcomer = _newcomer(options, advertise)
+            newcomer = replace(newcomer, advertise=advertise)
         await start.control_node(statedir, newcomer, control)
 
 
@@ -225,15 +234,21 @@ async def start_data_node(bind: str, **options: Any) -> None:
     start again from what is installed by then, without a request lost.
     """
     from traefikee.node.data import DataOptions, data_node
+    from traefikee.node.systemd import Manager
 
     with _state_dir(options) as statedir:
-        newcomer = _newcomer(options)
-        if statedir.load_identity() is None and not newcomer.peers:
+        joined = statedir.load_identity() is not None
+        newcomer = _newcomer(options, joined=joined)
+        if not joined and not newcomer.peers:
             raise UsageError("--peeraddresses is missing", "name the control nodes: host:port,host:port")
         socket = Path(options["traefikeesocket"]).absolute()
-        again = await data_node(statedir, newcomer, DataOptions(_host(bind), socket, options["logformat"]))
+        data = DataOptions(_host(bind), socket, options["logformat"], Manager.from_environment())
+        again = await data_node(statedir, newcomer, data)
     if again:
-        # The same process, for whoever supervises it.
+        # The same process, for whoever supervises it. Until the new program listens to signals, another one of its kind
+        # would end it.
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        data.manager.restore()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - its own command line
 
 
@@ -249,7 +264,10 @@ class _state_dir:  # noqa: N801
     def __enter__(self) -> Any:
         from traefikee import log
         from traefikee.node.statedir import StateDir
+        from traefikee.node.systemd import logs_to_journal
 
+        # What was asked for is what is written, wherever it goes.
+        self._options["logformat"] = self._options["logformat"] or ("journal" if logs_to_journal() else "text")
         log.configure(self._options["logformat"], self._options["loglevel"])
         self._statedir = StateDir(Path(self._options["statedir"]))
         return self._statedir
@@ -331,6 +349,7 @@ def _is_address(host: str) -> bool:
 def _control_options(options: dict[str, Any]) -> ControlOptions:
     from traefikee.node.control import ControlOptions
     from traefikee.node.internal import API_PORT, DASHBOARD_PORT, beside
+    from traefikee.node.systemd import Manager
 
     listen = _address("listen", options["listen"], needs_host=False)
     for flag in ("apilisten", "dashboardlisten"):
@@ -343,10 +362,12 @@ def _control_options(options: dict[str, Any]) -> ControlOptions:
         api_chosen=bool(options["apilisten"]),
         dashboard_chosen=bool(options["dashboardlisten"]),
         socket=Path(options["traefikeesocket"]).absolute(),
+        manager=Manager.from_environment(),
     )
 
 
-def _newcomer(options: dict[str, Any], advertise: str = "") -> Newcomer:
+def _newcomer(options: dict[str, Any], *, joined: bool) -> Newcomer:
+    """Return what a node that joins was told; one that has joined needs no token, and its file may be gone."""
     from traefikee.node.lifecycle import Newcomer
 
     peers = [peer.strip() for peer in options["peeraddresses"].split(",") if peer.strip()]
@@ -356,9 +377,11 @@ def _newcomer(options: dict[str, Any], advertise: str = "") -> Newcomer:
     if options["token_file"]:
         if token and "TRAEFIKEE_TOKEN" not in os.environ:
             raise UsageError("--token and --token-file are both given", "keep one of them")
+        if joined:
+            return Newcomer(name=_name(options), peers=peers, token="", advertise="", timeout=options["timeout"])
         try:
             token = Path(options["token_file"]).read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise UsageError(f"--token-file: {options['token_file']} cannot be read: {reason}") from error
-    return Newcomer(name=_name(options), peers=peers, token=token, advertise=advertise, timeout=options["timeout"])
+    return Newcomer(name=_name(options), peers=peers, token=token, advertise="", timeout=options["timeout"])

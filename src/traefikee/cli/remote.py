@@ -19,10 +19,11 @@ from traefikee.cli.deploy import DeployCommand, run_deploy, static_options
 from traefikee.cli.main import print_version
 from traefikee.cli.operations import OPERATIONS
 from traefikee.cli.renewing import kept_current
-from traefikee.cli.tables import print_data, print_remote_nodes
+from traefikee.cli.tables import print_data, print_remote_nodes, print_warnings
 from traefikee.cli.target import Target
 from traefikee.cli.trust import warn
 from traefikee.cluster.peers import tls_context
+from traefikee.cluster.protocol import own_headers
 from traefikee.cluster.roles import SERVER_NAME
 from traefikee.config.addresses import split_address
 from traefikee.config.certificate_checks import check_pair
@@ -35,7 +36,7 @@ CA_FILE, CERTIFICATE_FILE, KEY_FILE = "ca.pem", "cert.pem", "key.pem"
 class Connection(BaseModel):
     """What ``connect`` saves for one cluster."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     address: str
     ca_pem: str
@@ -74,6 +75,7 @@ def client_of(connection: Connection) -> Client:
         verify=tls_context(connection.ca_pem, pair),
         timeout=TIMEOUT,
         trust_env=False,
+        headers=own_headers(),
     )
     hint = "check that a control node runs there and that its port 55055 is open from here"
     return Client(client, connection.address, hint, {"sni_hostname": SERVER_NAME})
@@ -189,12 +191,14 @@ def _remove_key(folder: Path) -> None:
 @output_option
 def list_nodes(clustername: str, output: str) -> None:
     """List the nodes of the cluster."""
-    nodes = saved_client(clustername).get("/v1/nodes")["nodes"]
+    content = saved_client(clustername).get("/v1/nodes")
+    nodes = content["nodes"]
     if output != "table":
         print_data(nodes, output)
     else:
         print_remote_nodes(nodes)
     warn(nodes)
+    print_warnings(content.get("warnings", ()))
 
 
 @traefikeectl.command(cls=DeployCommand)

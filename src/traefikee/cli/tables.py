@@ -35,10 +35,16 @@ def print_local_nodes(nodes: Sequence[dict[str, Any]], *, details: bool) -> None
     """Print the nodes as ``traefikee list-nodes`` does."""
     if details:
         heads = [(head, len(head)) for head in ("ID", "Name", "Membership", "Status", "Availability", "Role")]
+        ordered = sorted(nodes, key=lambda node: str(node["id"]))
         rows = [
-            (node["id"], node["name"], node["membership"], node["status"], node["availability"], _role(node))
-            for node in sorted(nodes, key=lambda node: str(node["id"]))
+            [node["id"], node["name"], node["membership"], node["status"], node["availability"], _role(node)]
+            for node in ordered
         ]
+        versions = [_version(node) for node in ordered]
+        if len({version for version in versions if version}) > 1:
+            # Only in the middle of an upgrade: otherwise the columns are the original's.
+            heads.append(("Version", 7))
+            rows = [[*row, version] for row, version in zip(rows, versions, strict=True)]
         click.echo(table(heads, rows))
         return
     heads = [("Name", 4), ("Role", 14)]
@@ -59,6 +65,18 @@ def print_remote_nodes(nodes: Sequence[dict[str, Any]]) -> None:
 
 def _drain(node: dict[str, Any]) -> str:
     return " (DRAIN)" if node["availability"] == "DRAIN" else ""
+
+
+def _version(node: dict[str, Any]) -> str:
+    """Return the agent's version, and the engine's if that is another one."""
+    agent, engine = node.get("agent_version") or "", node.get("engine_version") or ""
+    return agent if not engine or engine == agent else f"{agent}, engine {engine}"
+
+
+def print_warnings(sentences: Sequence[str]) -> None:
+    """Print what a reader of the list should know, on standard error."""
+    for sentence in sentences:
+        click.echo(f"Warning: {sentence}", err=True)
 
 
 def _role(node: dict[str, Any]) -> str:

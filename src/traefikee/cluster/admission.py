@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from traefikee import __version__, log
+from traefikee import log
 from traefikee.cluster import audit, etcd, pki, state, token_table
 from traefikee.cluster.membership import name_conflict
 from traefikee.cluster.messages import JoinAnswer, JoinRequest
@@ -22,6 +22,7 @@ from traefikee.cluster.ticket_keys import TicketKeys, rotated
 from traefikee.cluster.token_table import TokenRecord, TokenTable, Used
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
+from traefikee.formats import Understood
 from traefikee.node.statedir import new_id
 
 JOIN_LEASE = 6
@@ -193,13 +194,22 @@ class Admission:
 
     # --- etcd's membership ---
 
-    async def bring_into_store(self, identity: str, tell: Callable[[dict[str, Any]], None], *, started: bool) -> None:
+    async def bring_into_store(
+        self,
+        identity: str,
+        tell: Callable[[dict[str, Any]], None],
+        *,
+        started: bool,
+        version: str,
+        understood: Understood,
+    ) -> None:
         """Add a control node to etcd as a learner and promote it once it has caught up; roll back if it fails.
 
         One newcomer at a time: the others wait in line. Safe to repeat, through another control node too.
 
         :param started: whether its etcd runs already: that member is taken on. Otherwise a member at the newcomer's
             address is one whose data is gone, and is replaced.
+        :param version: the newcomer's, and the formats that it understands: its first report.
         :param tell: called with each step: ``{"event": "waiting"|"added"|"catching_up"|"promoted", ...}``.
         :raises TraefikeeError: if it is rolled back.
         """
@@ -210,7 +220,7 @@ class Admission:
         lease = await self._store.grant(JOIN_LEASE)
         keeper = asyncio.create_task(self._keep(lease))
         try:
-            report = Report(agent_version=__version__)
+            report = Report(agent_version=version, formats=understood)
             await self._store.transact([], [Put(state.ALIVE + identity, report.stored(), lease)])
             await self._stand_in_line(record, lease, tell)
             await self._add_and_promote(record, tell, started=started)

@@ -37,7 +37,7 @@ class Rotation(BaseModel):
     :ivar endorsements: each authority, endorsed by the other.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     phase: RotationPhase
     started_at: float
@@ -53,7 +53,7 @@ class Authorities(BaseModel):
     :ivar trusted: PEM texts, the one that signs first.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     trusted: tuple[str, ...]
     rotation: Rotation | None = None

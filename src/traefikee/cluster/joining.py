@@ -145,8 +145,10 @@ async def ask_standing(
     :param generation: what an earlier one says does not count.
     :returns: what was answered, and the address that did.
     :raises RefusedError: if all of them have certificates of an authority that this node does not trust.
+    :raises TraefikeeError: if this version cannot be in the cluster.
     """
-    foreign = []
+    foreign: list[str] = []
+    refused: list[TraefikeeError] = []
 
     async def ask(address: str) -> Standing | None:
         try:
@@ -155,6 +157,8 @@ async def ask_standing(
         except (TraefikeeError, ValidationError, TimeoutError) as error:
             if isinstance(error, TraefikeeError) and error.kind == "foreign":
                 foreign.append(address)
+            if isinstance(error, TraefikeeError) and error.kind == "version":
+                refused.append(error)
             _log.debug("cannot ask", peer=address, error=str(error))
             return None
 
@@ -162,6 +166,8 @@ async def ask_standing(
     if addresses and len(foreign) == len(addresses):
         raise left_behind(addresses)
     found = [(standing, address) for standing, address in answers if standing and standing.generation >= generation]
+    if refused and not found:
+        raise refused[0]
     return max(found, key=lambda one: one[0].generation, default=None)
 
 

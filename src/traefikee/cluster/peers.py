@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import httpx
 
-from traefikee.cluster import authorities, roles, tokens, validity
+from traefikee.cluster import authorities, protocol, roles, tokens, validity
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import RefusedError, Source, TraefikeeError, UnreachableError
 from traefikee.tls import load_pair
@@ -66,6 +66,7 @@ class Peer:
             verify=self._context,
             timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
             trust_env=False,
+            headers=protocol.own_headers(),
         )
         self._extensions = {"sni_hostname": roles.SERVER_NAME}
 

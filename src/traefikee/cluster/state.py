@@ -6,6 +6,7 @@ A decision loop reads one :class:`ClusterState`; it never goes back to the store
     /traefikee/state/cluster/tokens        TokenTable
     /traefikee/state/cluster/authorities   Authorities; absent before the first rotation of the CA
     /traefikee/state/cluster/licence       LicenceStatus (cluster/licence.py)
+    /traefikee/state/cluster/format        ClusterFormat: the format in force; absent: 1
     /traefikee/state/cluster/phase         forming | formed | aborted
     /traefikee/state/cluster/generation    when it was restored or recovered (traefikee.backup.rebirth), if ever
     /traefikee/state/cluster/secrets       sealed: CA key, default certificate
@@ -29,6 +30,9 @@ A decision loop reads one :class:`ClusterState`; it never goes back to the store
     /traefikee/history/<n>                 every kept deployment (cluster/history.py), not watched
     /traefikee/files/<digest>/<part>       the configurations of those, and what files said when they were deployed
     /traefikee/audit/<time>-<random>       who changed what (cluster/audit.py), not watched
+
+Nodes of two versions share these keys (:mod:`traefikee.formats`): a field that this version does not know is kept when
+a value is read and written again, a key that it does not know is left alone.
 """
 
 from __future__ import annotations
@@ -41,21 +45,23 @@ from enum import StrEnum
 from functools import cached_property, lru_cache
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from traefikee import log
+from traefikee import formats, log
 from traefikee.cluster.authorities import Authorities
 from traefikee.cluster.roles import Role
 from traefikee.cluster.store import KeyValue
 from traefikee.cluster.token_table import TokenTable, standing_table
 from traefikee.config.runtime import ObjectError
 from traefikee.config.static import StaticConfiguration
+from traefikee.formats import Understood
 
 STATE = "/traefikee/state/"
 BLOBS = "/traefikee/blob/"
 FILES = "/traefikee/files/"
 
 INFO = STATE + "cluster/info"
+FORMAT = STATE + "cluster/format"
 PHASE = STATE + "cluster/phase"
 GENERATION = STATE + "cluster/generation"
 SECRETS = STATE + "cluster/secrets"
@@ -90,11 +96,28 @@ class Phase(StrEnum):
 
 
 class _Stored(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    # What a newer version has added stays in a value that is changed and written back.
+    model_config = ConfigDict(frozen=True, extra="allow")
 
-    def stored(self) -> bytes:
-        """Return the form that the store keeps (JSON)."""
-        return self.model_dump_json().encode()
+    def stored(self, number: int = formats.NEWEST) -> bytes:
+        """Return what the store keeps (JSON).
+
+        :param number: the format in force, for values that hold a configuration.
+        :raises NewerFieldError: if something is set that the format has no form for.
+        """
+        return formats.in_format(self, self.model_dump_json().encode(), number)
+
+
+class ClusterFormat(_Stored):
+    """The format in force in the cluster.
+
+    :ivar version: the version of the node that has put it in force.
+    :ivar at: when (ISO 8601, UTC).
+    """
+
+    number: int = 1
+    version: str = ""
+    at: str = ""
 
 
 class ClusterInfo(_Stored):
@@ -222,6 +245,8 @@ class Report(_Stored):
 
     agent_version: str
     engine_version: str = ""
+    formats: tuple[int, int] = (1, 1)
+    """The oldest and the newest format that its agent and its engine understand (:mod:`traefikee.formats`)."""
     revision: int | None = None
     """The snapshot in force in its engine."""
     refused_revision: int | None = None
@@ -252,6 +277,8 @@ class Link(_Stored):
     blob: str
     parts: int
     size: int
+    format: int = 1
+    """The format that it is written in."""
 
 
 class Deployment(_Stored):
@@ -307,10 +334,26 @@ class Pointer(_Stored):
     failure: str = ""
     """Why deployment ``config`` could not be compiled; the snapshot is then still the one before."""
 
+    @field_validator("errors", mode="before")
+    @classmethod
+    def _readable(cls, errors: Any) -> Any:
+        """Leave out errors in a form of another version: a pointer has to be read whatever was wrong with objects."""
+        if not isinstance(errors, (list, tuple)):
+            return errors
+        return [one for one in errors if isinstance(one, ObjectError) or _is_error(one)]
+
     @property
     def name(self) -> str:
         """The name of the published snapshot, or an empty text."""
         return self.snapshot[-1].name if self.snapshot else ""
+
+
+def _is_error(raw: Any) -> bool:
+    try:
+        ObjectError.model_validate(raw)
+    except ValidationError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -347,6 +390,11 @@ class Node:
         """Whether it is one of the members of the store whose quorum counts."""
         return self.record.member != 0 and not self.record.left
 
+    @property
+    def understood(self) -> Understood | None:
+        """The formats that it understands, or None while it gives no sign of life."""
+        return Understood(*self.report.formats) if self.report is not None else None
+
 
 @dataclass(frozen=True)
 class ClusterState:
@@ -373,6 +421,8 @@ class ClusterState:
     """Nodes that operators have removed, by id."""
     news: int = field(default=0, compare=False)
     """The revision of the last change of anything but what data nodes report: only then are they told something."""
+    format: ClusterFormat = field(default_factory=ClusterFormat)
+    """The format in force."""
 
     def node(self, identity: str) -> Node | None:
         """Return a node by its id."""
@@ -444,8 +494,25 @@ def _parse(model: type[Any], found: KeyValue | None) -> Any:
         return model.model_validate_json(found.value)
     except ValidationError as error:
         # Only another version of this program writes such a value: leave the key out, and say so.
-        _log.error("a key of the store cannot be read", key=found.key, error=str(error.errors()[0]["msg"]))
+        _tell_unreadable(found.key, found.mod_revision, str(error.errors()[0]["msg"]))
         return None
+
+
+@lru_cache(maxsize=1024)
+def _tell_unreadable(key: str, _revision: int, reason: str) -> None:
+    """Say it once for each value: the state is read again with every change of any key."""
+    _log.error("a key of the store cannot be read; was it written by another version?", key=key, error=reason)
+
+
+def _phase(found: KeyValue | None) -> Phase:
+    """Return the phase; one that only a newer version knows is none in which a cluster is still made or given up."""
+    if found is None:
+        return Phase.FORMING
+    try:
+        return Phase(found.value.decode())
+    except ValueError:
+        _tell_unreadable(found.key, found.mod_revision, f"{found.value.decode(errors='replace')!r} is no phase")
+        return Phase.FORMED
 
 
 _NOTHING = ClusterState(0, {}, None, Phase.FORMING, (), None, 0, None, None, {})
@@ -528,7 +595,6 @@ def _read(revision: int, keys: Mapping[str, KeyValue], before: ClusterState, tou
 
     leader_key = keys.get(LEADER)
     leader = leader_key.value.decode() if leader_key else None
-    phase = keys.get(PHASE)
     current = keys.get(CURRENT)
     deployment = None
     if current is not None:
@@ -540,13 +606,17 @@ def _read(revision: int, keys: Mapping[str, KeyValue], before: ClusterState, tou
     if PROVIDERS in touched:
         read = _parse(_Providers, keys.get(PROVIDERS))
         providers = read.providers if read else {}
+    form = before.format
+    if FORMAT in touched:
+        # One that cannot be read is understood by nobody.
+        form = _parse(ClusterFormat, keys.get(FORMAT)) or ClusterFormat(number=0 if FORMAT in keys else 1)
     removed = _removed(keys, before, touched)
     by_id = _nodes(keys, before, touched, leader, removed)
     return ClusterState(
         revision=revision,
         keys=keys,
         info=one(ClusterInfo, INFO, before.info),
-        phase=Phase(phase.value.decode()) if phase else Phase.FORMING,
+        phase=_phase(keys.get(PHASE)),
         nodes=before.nodes if by_id is before.by_id else tuple(by_id.values()),
         leader=leader,
         leader_creation=leader_key.create_revision if leader_key else 0,
@@ -557,6 +627,7 @@ def _read(revision: int, keys: Mapping[str, KeyValue], before: ClusterState, tou
         by_id=by_id,
         removed=removed,
         news=revision if any(_is_news(key, by_id) for key in touched) else before.news,
+        format=form,
     )
 
 

@@ -21,7 +21,7 @@ class TicketKeys(BaseModel):
     :ivar since: when the current one was made (seconds since 1970).
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     keys: tuple[str, ...] = Field(repr=False)
     since: float

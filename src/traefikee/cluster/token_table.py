@@ -41,7 +41,7 @@ class Used(BaseModel):
     :ivar request: SHA-256 of the certificate request: who asks again because the answer was lost is let in again.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     node: str
     name: str
@@ -60,7 +60,7 @@ class TokenRecord(BaseModel):
     :ivar replaced_at: when it stopped being the standing token, and ``replaced_by`` by whom; ``revoked_...`` likewise.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     id: str
     role: Role
@@ -97,7 +97,7 @@ class TokenRecord(BaseModel):
 class TokenTable(BaseModel):
     """All tokens that are good or were so not long ago."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     tokens: tuple[TokenRecord, ...] = ()
 

@@ -21,7 +21,8 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-FORMAT = 1
+from traefikee import __version__, formats
+
 COMPRESSION = 1
 _LENGTH = struct.Struct(">I")
 
@@ -32,6 +33,7 @@ Texts: TypeAlias = Mapping[str, bytes]
 class Header(BaseModel):
     """What a change is.
 
+    :ivar format: the format (:mod:`traefikee.formats`) that it is written in.
     :ivar base: the name of the state that it changes; empty if it is a whole.
     :ivar name: the name of the state that it makes.
     :ivar revision: its revision.
@@ -39,10 +41,16 @@ class Header(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: int = FORMAT
+    format: int = 1
     base: str
     name: str
     revision: int
+
+
+class _Form(BaseModel):
+    """What every format's header has."""
+
+    format: int
 
 
 @dataclass(frozen=True)
@@ -61,11 +69,29 @@ class State:
     """A configuration at one revision.
 
     :ivar name: names it and what led to it; empty: nothing was heard yet.
+    :ivar format: the format of its objects.
     """
 
     name: str = ""
     revision: int = 0
     objects: Texts = field(default_factory=dict)
+    format: int = 1
+
+    @property
+    def document(self) -> int:
+        """The form of the engine's document that its objects make."""
+        return formats.DOCUMENTS[self.format]
+
+
+class FormatError(ValueError):
+    """A change is written in a format that this build does not understand."""
+
+    def __init__(self, found: int) -> None:
+        older = found < formats.OLDEST
+        super().__init__(
+            f"it is written in format {found}, and version {__version__} of this node understands {formats.OWN}: "
+            + ("install the version before it here" if older else "upgrade this node")
+        )
 
 
 def difference(before: Texts, after: Texts) -> Change:
@@ -87,7 +113,8 @@ def name_of(base: str, revision: int, change: Change) -> str:
 
 def pack(header: Header, change: Change) -> bytes:
     """Return a change as one frame."""
-    lines = b"\n".join([header.model_dump_json().encode(), *_lines(change)])
+    first = formats.in_format(header, header.model_dump_json().encode(), header.format)
+    lines = b"\n".join([first, *_lines(change)])
     compressed = zlib.compress(lines, COMPRESSION)
     return _LENGTH.pack(len(compressed)) + compressed
 
@@ -114,13 +141,16 @@ def split(content: bytes) -> tuple[list[bytes], bool]:
 def unpack(frame: bytes) -> tuple[Header, Change]:
     """Undo :func:`pack`.
 
-    :raises ValueError: if that is no change of this format.
+    :raises FormatError: if it is one of a format that this build does not understand.
+    :raises ValueError: if that is no change at all.
     """
     try:
         first, *lines = zlib.decompress(frame[_LENGTH.size :]).split(b"\n")
+        # Before anything else: another format may have other fields.
+        form = _Form.model_validate_json(first).format
+        if form not in formats.OWN:
+            raise FormatError(form)
         header = Header.model_validate_json(first)
-        if header.format != FORMAT:
-            raise ValueError(f"its format is {header.format}, not {FORMAT}")
         put: dict[str, bytes] = {}
         remove = []
         for line in lines:
@@ -139,9 +169,10 @@ def unpack(frame: bytes) -> tuple[Header, Change]:
 def follow(state: State, frames: Iterable[bytes]) -> State:
     """Return the state that changes make of another one.
 
-    :raises ValueError: if a frame is damaged, of another format, or for another state.
+    :raises FormatError: if a frame is of a format that this build does not understand.
+    :raises ValueError: if a frame is damaged, or for another state.
     """
-    name, revision, objects = state.name, state.revision, state.objects
+    name, revision, objects, form = state.name, state.revision, state.objects, state.format
     for frame in frames:
         header, change = unpack(frame)
         if header.base and header.base != name:
@@ -151,8 +182,8 @@ def follow(state: State, frames: Iterable[bytes]) -> State:
             if changed.pop(key, None) is None:
                 raise ValueError(f"it removes {key}, which is not there")
         changed.update(change.put)
-        name, revision, objects = header.name, header.revision, changed
-    return State(name, revision, objects)
+        name, revision, objects, form = header.name, header.revision, changed, header.format
+    return State(name, revision, objects, form)
 
 
 # --- the engine's documents (docs/internals/snapshot.md) ---
@@ -173,7 +204,7 @@ def engine_snapshot(state: State, local: Texts) -> bytes:
         kind = KINDS.get(key[: key.find("/") + 1])
         if kind is not None:
             lists[kind].append(text)
-    parts = [b'{"format":%d,"revision":%d' % (FORMAT, state.revision)]
+    parts = [b'{"format":%d,"revision":%d' % (state.document, state.revision)]
     parts += [b'"%s":%s' % (name.encode(), local[name]) for name in (SETTINGS, ENTRY_POINTS)]
     parts += [b'"%s":[%s]' % (name.encode(), b",".join(texts)) for name, texts in lists.items()]
     return b",".join(parts) + b"}"
@@ -184,7 +215,7 @@ def engine_change(before: State, after: State, change: Change, local: Texts) -> 
 
     :param local: settings and entry points as this node runs them, if they changed.
     """
-    parts = [b'{"format":%d,"base":%d,"revision":%d' % (FORMAT, before.revision, after.revision)]
+    parts = [b'{"format":%d,"base":%d,"revision":%d' % (after.document, before.revision, after.revision)]
     parts += [
         b'"%s":%s' % (name.encode(), local[name] if name in change.put else b"null")
         for name in (SETTINGS, ENTRY_POINTS)

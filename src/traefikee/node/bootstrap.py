@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from traefikee import log
-from traefikee.cluster import audit, etcd, membership, pki, state, tokens
+from traefikee import formats, log
+from traefikee.cluster import audit, etcd, membership, pki, state, tokens, upgrade
 from traefikee.cluster.licence import LICENCE, LicenceStatus
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterInfo, NodeRecord, Phase, Secrets
@@ -192,6 +192,7 @@ class Bootstrap:
             [Compare.absent(state.INFO)],
             [
                 Put(state.INFO, info.stored()),
+                Put(state.FORMAT, upgrade.in_force_now(formats.NEWEST).stored()),
                 Put(state.SECRETS, sealed),
                 Put(state.TOKENS, standing_table(info.control_secret, info.data_secret, time.time()).stored()),
                 Put(state.PHASE, Phase.FORMING.encode()),

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from traefikee import __version__, log
+from traefikee import __version__, formats, log
 from traefikee.api import serving
 from traefikee.api.cluster import Cluster
 from traefikee.api.control import ControlAPI
 from traefikee.api.dashboard import Dashboard
 from traefikee.api.logs import sources_of
 from traefikee.api.parts import Parts
-from traefikee.cluster import election, etcd
+from traefikee.cluster import election, etcd, upgrade
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.authorities import digests
 from traefikee.cluster.election import Presence
@@ -42,14 +42,18 @@ from traefikee.node.lookout import Lookout
 from traefikee.node.own_certificate import OwnCertificate
 from traefikee.node.publishing import SnapshotStore
 from traefikee.node.removed import leave_when_removed
+from traefikee.node.standing import control_sentence
 from traefikee.node.statedir import Identity, StateDir
 from traefikee.node.succession import watch_leader
 from traefikee.node.supervisor import Child
+from traefikee.node.systemd import Manager
 
 ENGINE_START = 10.0
 STORE_START = 60.0
 ENGINE_GRACE = 4.0
 STORE_GRACE = 5.0
+STATUS_EVERY = 1.0
+"""Seconds between two looks at what the service manager is told; the same is not told twice."""
 REMOVED = "permanently removed"
 """Part of what etcd says when its member was removed from the cluster while it was away."""
 
@@ -65,6 +69,7 @@ class ControlOptions:
     :ivar api_chosen: whether that address was asked for: then it must be free. The default is given up with a warning
         where another node of the same machine holds it. ``dashboard_chosen`` likewise.
     :ivar socket: where the local commands reach this node.
+    :ivar manager: the service manager, who is told how the node is.
     """
 
     listen: str
@@ -73,6 +78,7 @@ class ControlOptions:
     api_chosen: bool
     dashboard_chosen: bool
     socket: Path
+    manager: Manager = field(default_factory=Manager)
 
 
 class CleanedAwayError(Exception):
@@ -140,7 +146,10 @@ class ControlNode:
 
     def _report(self) -> Report:
         return Report(
-            agent_version=__version__, engine_version=self._engine_version, certificate=self.certificate.report()
+            agent_version=__version__,
+            engine_version=self._engine_version,
+            formats=formats.OWN,
+            certificate=self.certificate.report(),
         )
 
     async def run(
@@ -162,6 +171,7 @@ class ControlNode:
                 ends = [tasks.create_task(event.wait()) for event in (stopping, self.leaving)]
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
                 main.cancel()
+                self.options.manager.stopping()
                 await self._bow_out()
                 raise _EndedError
         except* _EndedError:
@@ -201,10 +211,11 @@ class ControlNode:
         tasks.create_task(serving.serve(self._cluster_api.app(), [serving.listen(run / "cluster.sock")]))
         tasks.create_task(serving.serve(dashboard.app(), [serving.listen(run / "dashboard.sock")]))
         await self._start_engine(tasks)
+        tasks.create_task(self.options.manager.watch(self._is_sound), name="watchdog")
         self._tasks = tasks
         await enter(self)
         tasks.create_task(self.mirror.run(), name="mirror")
-        await self.mirror.wait_for(lambda seen: seen.info is not None)
+        upgrade.check_own(await self.mirror.wait_for(lambda seen: seen.info is not None))
         leader = Leader(self.store, self.mirror, self.snapshots, self.admission, self.engine)
         tasks.create_task(self.presence.run(), name="presence")
         answering = self._cluster_api.run(
@@ -219,7 +230,20 @@ class ControlNode:
         if duties is not None:
             tasks.create_task(duties(self), name="duties")
         await self.mirror.wait_for(lambda seen: (me := seen.node(self.identity.id)) is not None and me.ready)
+        tasks.create_task(self._tell_manager(), name="status")
+        self.options.manager.ready()
         _log.info("control node ready", name=self.identity.name, id=self.identity.id, address=self.identity.advertise)
+
+    async def _tell_manager(self) -> None:
+        while True:
+            sentence = control_sentence(self.mirror.state, self.identity.id, has_quorum=self.presence.has_quorum())
+            self.options.manager.status(sentence)
+            await asyncio.sleep(STATUS_EVERY)
+
+    async def _is_sound(self) -> bool:
+        """Whether the engine answers, without which nobody reaches this node: what the watchdog wants to know."""
+        await self.engine.status()
+        return True
 
     # --- the engine ---
 
@@ -367,6 +391,7 @@ class ControlNode:
         peers: tuple[str, ...] = ()
         generation = 0
         async for seen in self.mirror.states():
+            upgrade.check_own(seen)
             if seen.phase is Phase.ABORTED and not self.identity.bootstrap:
                 await self.presence.end()
                 raise ClusterAbortedError("the cluster was given up before all control nodes had joined")

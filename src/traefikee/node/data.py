@@ -12,11 +12,11 @@ import random
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from traefikee import __version__, log
+from traefikee import __version__, formats, log
 from traefikee.api import serving
 from traefikee.api.data import DataAPI
 from traefikee.cluster import joining
@@ -27,7 +27,7 @@ from traefikee.cluster.peers import Peer
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import Counters, Phase, Report
 from traefikee.compile import changes
-from traefikee.compile.changes import State
+from traefikee.compile.changes import FormatError, State
 from traefikee.errors import ClusterAbortedError, RefusedError, TraefikeeError, UnreachableError
 from traefikee.node import engine as engines
 from traefikee.node import removed
@@ -39,7 +39,9 @@ from traefikee.node.lifecycle import Newcomer, stop_on_signals, until
 from traefikee.node.log_reading import Reader
 from traefikee.node.log_sending import LogSender
 from traefikee.node.service import Service
+from traefikee.node.standing import data_sentence
 from traefikee.node.statedir import Identity, StateDir, need_no_identity
+from traefikee.node.systemd import Manager
 
 RECONNECT_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
@@ -58,12 +60,14 @@ class DataOptions:
     """How a data node is started.
 
     :ivar bind: the address that entry points without a host listen on; None for every address.
-    :ivar log_format: ``text`` or ``json``; the engine, whose output is not read here, writes the same.
+    :ivar log_format: ``text``, ``json`` or ``journal``; the engine, whose output is not read here, writes the same.
+    :ivar manager: the service manager, who is told how the node is.
     """
 
     bind: str | None
     socket: Path
     log_format: str
+    manager: Manager = field(default_factory=Manager)
 
 
 class DataNode:
@@ -101,6 +105,8 @@ class DataNode:
         self._service = Service(statedir, self._engine, self._changed.set)
         self._spread = 0.0
         """Seconds over which the data nodes spread it when they look for another control node, as told by the last."""
+        self._nothing_deployed = False
+        """Whether a control node has said that there is no snapshot."""
 
     @property
     def _identity(self) -> Identity:
@@ -116,8 +122,10 @@ class DataNode:
         await self._engine.find_or_start()
         self._heard = self._good = await asyncio.to_thread(self._journal.load)
         await self._apply_saved()
+        self._tell_manager()
         api = DataAPI(self._identity, self._engine.client, lambda: self._service.mark)
         work = [
+            asyncio.create_task(self._options.manager.watch(self._is_sound), name="watchdog"),
             asyncio.create_task(serving.serve(api.app(), [control]), name="control socket"),
             asyncio.create_task(self._engine.keep(self._apply_saved), name="engine"),
             asyncio.create_task(self._follow(), name="snapshots"),
@@ -135,7 +143,10 @@ class DataNode:
             for task in done:
                 task.result()
             if restart not in done:
+                self._options.manager.stopping()
                 await self._say_goodbye()
+            else:
+                self._options.manager.reloading()
         finally:
             for task in (*work, stop, restart):
                 task.cancel()
@@ -143,6 +154,17 @@ class DataNode:
             if stopping.is_set() or not restarting.is_set():
                 await self._engine.stop()
             await self._engine.close()
+
+    def _tell_manager(self) -> None:
+        """Tell the service manager how this node is; it is ready once it serves, or knows that there is nothing to."""
+        through = self._connection.address if self._connection else None
+        self._options.manager.status(data_sentence(self._applied, self._refused, through))
+        if self._applied is not None or self._nothing_deployed:
+            self._options.manager.ready()
+
+    async def _is_sound(self) -> bool:
+        """Whether this node is, if its event loop runs: the engine is looked after beside."""
+        return True
 
     # --- snapshots ---
 
@@ -170,13 +192,14 @@ class DataNode:
         if self._refused is not None and wanted.revision >= self._refused[0]:
             self._refused, self._to_retry = None, None
         self._changed.set()
+        self._tell_manager()
         return True
 
     async def _tell_engine(self, wanted: State) -> None:
         """Tell the engine what changed since what this agent told it last, or else everything."""
         local = changes.localised(wanted.objects, self._identity.name, self._options.bind)
         before = self._in_engine
-        if before is not None:
+        if before is not None and before.document == wanted.document:
             change = await asyncio.to_thread(changes.difference, before.objects, wanted.objects)
             try:
                 await self._engine.client.change(changes.engine_change(before, wanted, change, local))
@@ -190,6 +213,7 @@ class DataNode:
         self._refused = (revision, reason)
         _log.error("a snapshot is refused; the one before stays", revision=revision, reason=reason)
         self._changed.set()
+        self._tell_manager()
 
     async def _follow(self) -> None:
         """Hold a stream to one control node; when it breaks, take another one."""
@@ -208,6 +232,7 @@ class DataNode:
                                     self._connection, pause, told = peer, RECONNECT_PAUSE, False
                                     _log.info("connected to the control plane", through=address)
                                     self._changed.set()
+                                    self._tell_manager()
                                 await self._hear(peer, event)
                         finally:
                             # Before the connection is closed: a report must not be sent through a closed one.
@@ -223,6 +248,7 @@ class DataNode:
                     reason = f"{address} ended the stream"
                 if was_connected:
                     _log.info("the connection to the control plane ended; another is looked for", reason=reason)
+                    self._tell_manager()
                     await asyncio.sleep(random.uniform(0, self._spread))  # noqa: S311 - chance is no secret here
             if not told and pause > RECONNECT_PAUSE:
                 told = True
@@ -294,6 +320,9 @@ class DataNode:
             self._service.hear(str(event["drained"]))
         self._certificate.hear(event)
         name = str(event.get("snapshot", ""))
+        if not name:
+            self._nothing_deployed = True
+            self._tell_manager()
         if not name or name in (self._heard.name, self._unreadable):
             return
         known = self._heard
@@ -311,7 +340,7 @@ class DataNode:
                     known = State()
                     continue
                 self._unreadable = name
-                reason = f"it cannot be read; is this node of another version? ({error})"
+                reason = str(error) if isinstance(error, FormatError) else f"it cannot be read ({error})"
                 self._refuse(int(event.get("revision", 0)), reason)
                 return
             await self._apply_and_save(self._heard, frames)
@@ -354,6 +383,7 @@ class DataNode:
             report=Report(
                 agent_version=__version__,
                 engine_version=self._engine.version,
+                formats=formats.with_engine(self._engine.documents),
                 revision=self._applied,
                 refused_revision=self._refused[0] if self._refused else None,
                 refusal=self._refused[1] if self._refused else "",

@@ -42,6 +42,7 @@ class DataEngine:
     :ivar client: asks the engine that carries the traffic.
     :ivar version: its version.
     :ivar drained: whether an engine that is started begins without listening.
+    :ivar documents: the oldest and the newest document (``docs/internals/snapshot.md``) that it reads.
     """
 
     def __init__(self, statedir: StateDir, log_format: str) -> None:
@@ -56,6 +57,7 @@ class DataEngine:
         self.client = Engine(statedir.engine_socket)
         self.version = ""
         self.drained = False
+        self.documents = (1, 1)
 
     async def find_or_start(self) -> None:
         """Keep the engine that runs, or start one.
@@ -67,7 +69,7 @@ class DataEngine:
         except UnreachableError:
             await self._start()
             return
-        self.version = str(status.get("version", ""))
+        self._is_told(status)
         self._found = int(status.get("pid", 0))
         self._outdated = not await asyncio.to_thread(_is_installed, status)
         if self._outdated:
@@ -168,9 +170,14 @@ class DataEngine:
     async def _start(self) -> None:
         self._process = self._run("--control", str(self._statedir.engine_socket))
         self._outdated = False
-        self.version = str((await self.client.wait_until_it_answers(START))["version"])
+        self._is_told(await self.client.wait_until_it_answers(START))
         if self.drained:
             await self.client.drain()
+
+    def _is_told(self, status: Mapping[str, Any]) -> None:
+        """Take note of what the engine that carries the traffic says of itself."""
+        self.version = str(status.get("version", ""))
+        self.documents = engines.documents(status)
 
     def _run(self, *sockets: str) -> subprocess.Popen[bytes]:
         argv = [engines.find(), *sockets, "--log-format", self._log_format]
@@ -209,7 +216,8 @@ class DataEngine:
             await new.close()
         await self.client.reconnect()
         self._process, self._outdated = process, False
-        before, self.version = self.version, str(status.get("version", ""))
+        before = self.version
+        self._is_told(status)
         _log.info("the installed engine has taken over", before=before, version=self.version, pid=process.pid)
 
     async def _end_earlier_attempt(self) -> None:

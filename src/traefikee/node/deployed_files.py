@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from traefikee import formats
 from traefikee.cluster import state
 from traefikee.cluster.state import Link
 from traefikee.cluster.store import REQUEST_TIMEOUT, Compare, Put, Store
@@ -55,9 +56,12 @@ def pack(content: bytes, name: str = "") -> Packed:
     return Packed(Link(name=name, blob=blob, parts=len(parts), size=len(packed)), parts)
 
 
-def pack_files(content: Content) -> Packed:
-    """Return what files say as it is stored."""
-    return pack(content.to_json(), content.digest)
+def pack_files(content: Content, form: int = formats.NEWEST) -> Packed:
+    """Return what files say as it is stored in a format.
+
+    :raises NewerFieldError: if something is set that the format has no form for.
+    """
+    return pack(formats.in_format(content, content.to_json(), form), content.digest)
 
 
 async def store_parts(store: Store, puts: Sequence[Put]) -> list[Compare]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from traefikee.cluster import history
+from traefikee.cluster import history, upgrade
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.roles import Role
@@ -19,6 +19,7 @@ from traefikee.config.difference import Change, Kind, differences
 from traefikee.config.places import place_of
 from traefikee.config.static import StaticConfiguration
 from traefikee.errors import RefusedError, UnreachableError
+from traefikee.formats import newer_field
 from traefikee.node import deployed_files
 from traefikee.node.engine import Engine
 from traefikee.node.storing import Order, check_revision, put_in_force
@@ -48,8 +49,9 @@ async def deploy(
 
     :raises TraefikeeError: if the configuration cannot be used, another one than expected is in force, or nobody leads.
     """
+    check_format(mirror.state, order.configuration, order.files)
     await _check(engine, admission, order.configuration)
-    number = await put_in_force(store, order)
+    number = await put_in_force(store, order, mirror.state.format.number)
     yield {"event": "stored", "number": number, "message": f"Configuration {number} stored."}
     if mirror.state.leader is None:
         yield {"event": "waiting", "message": "Waiting for a leader to be elected."}
@@ -117,6 +119,7 @@ async def plan(
 
     :raises TraefikeeError: if the configuration cannot be used, or another one than expected is in force.
     """
+    check_format(mirror.state, configuration, files)
     await _check(engine, admission, configuration)
     current = mirror.state.deployment
     await check_revision(store, if_revision, current.number if current else 0)
@@ -170,6 +173,17 @@ def _provider_sentence(name: str, provider: ProviderStatus) -> str:
     counts += [(provider.routers, "router")] * bool(provider.routers)
     counted = ", ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts)
     return f"{name}: {counted} ({message})." if message else f"{name}: {counted}."
+
+
+def check_format(seen: ClusterState, *configured: object) -> None:
+    """Refuse what not every node understands yet.
+
+    :raises RefusedError: naming the option and who does not.
+    """
+    for one in configured:
+        newer = newer_field(one, seen.format.number)
+        if newer is not None:
+            raise upgrade.needs_upgrade(seen, newer)
 
 
 async def _check(engine: Engine, admission: Admission, configuration: StaticConfiguration) -> None:

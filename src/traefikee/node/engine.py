@@ -196,6 +196,14 @@ class Engine:
             raise UnreachableError(f"the engine does not answer on {self.socket}: {words}", kind="engine") from error
 
 
+def documents(status: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the oldest and the newest form of a snapshot that an engine says it reads; one that says nothing: 1."""
+    told = status.get("formats")
+    if isinstance(told, list) and len(told) == 2 and all(isinstance(one, int) for one in told):
+        return told[0], told[1]
+    return 1, 1
+
+
 def _content(answer: httpx.Response) -> dict[str, Any]:
     try:
         content: Any = answer.json()

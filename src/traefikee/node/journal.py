@@ -68,7 +68,7 @@ class Journal:
             self._changes += added
             self._whole = whole
             return
-        header = Header(base="", name=state.name, revision=state.revision)
+        header = Header(format=state.format, base="", name=state.name, revision=state.revision)
         frame = changes.pack(header, Change(state.objects))
         self._statedir.write(FILE, frame)
         self._whole, self._changes = len(frame), 0

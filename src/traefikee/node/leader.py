@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from traefikee import log
-from traefikee.cluster import membership, state
+from traefikee.cluster import membership, state, upgrade
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.membership import Forget
 from traefikee.cluster.mirror import Mirror
@@ -45,6 +45,7 @@ class Leader:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._form(fence), name="forming")
             tasks.create_task(self._clean(fence), name="cleaning")
+            tasks.create_task(upgrade.keep_raising(self._store, self._mirror, fence), name="format")
             tasks.create_task(self._rotate(fence), name="ticket keys")
             tasks.create_task(self._replace_authority(fence), name="authority")
             tasks.create_task(self._route(fence), name="routing")

@@ -12,14 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from traefikee import __version__, formats
 from traefikee.cluster import state
 from traefikee.cluster.state import Link, Pointer
 from traefikee.cluster.store import REQUEST_TIMEOUT, Compare, Delete, Put, Store
 from traefikee.compile import changes
 from traefikee.compile.changes import Change, Header, State
-from traefikee.compile.snapshot import EntryPoint, Snapshot
+from traefikee.compile.snapshot import Snapshot
 from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, Router, TLSCertificate
 from traefikee.config.middlewares import MiddlewareModel
 from traefikee.config.model import Model
@@ -64,18 +65,32 @@ def difference(before: Objects, after: Objects) -> Change:
     return Change(put, tuple(key for key in before if key not in after) if gone else ())
 
 
-_ENTRY_POINTS = TypeAdapter(tuple[EntryPoint, ...])
+def in_format(objects: Objects, number: int) -> Objects:
+    """Return objects as a format has them.
+
+    :raises NewerFieldError: if something is set that the format has no form for.
+    """
+    if number >= formats.NEWEST:
+        return objects
+    return {
+        key: item if isinstance(item, bytes) else formats.in_format(item, text(item), number)
+        for key, item in objects.items()
+    }
 
 
-def snapshot_objects(snapshot: Snapshot) -> Objects:
-    """Return the objects of a snapshot."""
+def snapshot_objects(snapshot: Snapshot, number: int = formats.NEWEST) -> Objects:
+    """Return the objects of a snapshot, as a format has them.
+
+    :raises NewerFieldError: as :func:`in_format`.
+    """
+    entry_points = [formats.in_format(one, text(one), number) for one in snapshot.entry_points]
     objects: dict[str, Model | bytes] = {
-        changes.SETTINGS: text(snapshot.settings),
-        changes.ENTRY_POINTS: _ENTRY_POINTS.dump_json(snapshot.entry_points),
+        changes.SETTINGS: formats.in_format(snapshot.settings, text(snapshot.settings), number),
+        changes.ENTRY_POINTS: b"[%s]" % b",".join(entry_points),
     }
     for prefix, name in changes.KINDS.items():
         objects.update({prefix + item.id: item for item in getattr(snapshot, name)})
-    return objects
+    return in_format(objects, number)
 
 
 _GROUPS: dict[str, Any] = {"frontends": Frontend, "backends": Backend, "tls": TLSCertificate, "routers": Router}
@@ -119,7 +134,9 @@ class Runtime:
                     groups[rest[0]][rest[1]] = _GROUPS[rest[0]].model_validate_json(item)
         except (KeyError, IndexError, ValueError) as error:
             first = error.errors(include_input=False)[0]["msg"] if isinstance(error, ValidationError) else repr(error)
-            raise UnreachableError(f"the stored dynamic configuration cannot be read: {first}", kind="store") from error
+            raise UnreachableError(
+                f"the stored dynamic configuration cannot be read: {first}", kind="unreadable"
+            ) from error
         return cls(
             **{
                 part: {name: DynamicConfiguration.model_validate(groups) for name, groups in providers.items()}
@@ -140,9 +157,18 @@ class Draft:
     frame: bytes = b""
 
 
-def draft(links: Sequence[Link], before: Objects, after: Objects, revision: int, *, new: bool) -> Draft:
+def draft(
+    links: Sequence[Link],
+    before: Objects,
+    after: Objects,
+    revision: int,
+    *,
+    new: bool,
+    number: int = formats.NEWEST,
+) -> Draft:
     """Return the change that makes ``after`` of what a chain holds, packed.
 
+    :param number: the format to write in.
     :param new: the state gets a new name even if nothing changed.
     """
     change = difference(before, after) if links else Change({key: text(item) for key, item in after.items()})
@@ -150,19 +176,21 @@ def draft(links: Sequence[Link], before: Objects, after: Objects, revision: int,
         return Draft(tuple(links))
     base = links[-1].name if links else ""
     name = changes.name_of(base, revision, change)
-    frame = changes.pack(Header(base=base, name=name, revision=revision), change)
-    return Draft((*links, _link(name, frame)), frame)
+    header = Header(format=number, base=base, name=name, revision=revision)
+    frame = changes.pack(header, change)
+    return Draft((*links, _link(header, frame)), frame)
 
 
-def whole(name: str, objects: Objects, revision: int) -> Draft:
-    """Return a state as a chain of a single link."""
+def whole(name: str, objects: Objects, revision: int, number: int = formats.NEWEST) -> Draft:
+    """Return a state as a chain of a single link, written in a format."""
     change = Change({key: text(item) for key, item in objects.items()})
-    frame = changes.pack(Header(base="", name=name, revision=revision), change)
-    return Draft((_link(name, frame),), frame)
+    header = Header(format=number, base="", name=name, revision=revision)
+    frame = changes.pack(header, change)
+    return Draft((_link(header, frame),), frame)
 
 
-def _link(name: str, frame: bytes) -> Link:
-    return Link(name=name, blob=_blob(frame), parts=len(_cut(frame)), size=len(frame))
+def _link(header: Header, frame: bytes) -> Link:
+    return Link(name=header.name, blob=_blob(frame), parts=len(_cut(frame)), size=len(frame), format=header.format)
 
 
 def _blob(frame: bytes) -> str:
@@ -173,8 +201,10 @@ def _cut(frame: bytes) -> list[bytes]:
     return [frame[start : start + PART_BYTES] for start in range(0, len(frame), PART_BYTES)]
 
 
-def is_long(links: Sequence[Link]) -> bool:
-    """Tell whether a new whole would be better than these changes."""
+def is_long(links: Sequence[Link], number: int = 1) -> bool:
+    """Tell whether a new whole would be better than these changes, or some are older than the format in force."""
+    if any(link.format < number for link in links):
+        return True
     later = sum(link.size for link in links[1:])
     return len(links) > MOST_LINKS or later > max(LEAST_WHOLE, links[0].size if links else 0)
 
@@ -191,12 +221,20 @@ class SnapshotStore:
         self._store = store
 
     async def pointer(self) -> Pointer | None:
-        """Return the pointer as it is now, or None where there is none that can be read."""
+        """Return the pointer as it is now, or None where there is none.
+
+        :raises TraefikeeError: if another version of this program has written one that cannot be read: taken for none,
+            what is published would be replaced, and its revision would begin again.
+        """
         found = await self._store.get(state.SNAPSHOT)
         try:
             return None if found is None else Pointer.model_validate_json(found.value)
         except ValidationError:
-            return None
+            raise TraefikeeError(
+                f"what points to the published snapshot cannot be read by version {__version__} of this node",
+                "upgrade this node",
+                kind="version",
+            ) from None
 
     async def publish(self, pointer: Pointer, before: Pointer | None, frames: Sequence[bytes], fence: Compare) -> None:
         """Store changes and point to them; remove parts that neither this pointer nor the one before needs any more.
@@ -246,7 +284,7 @@ class SnapshotStore:
         try:
             return await asyncio.to_thread(changes.follow, State(), frames)
         except ValueError as error:
-            raise UnreachableError(f"what is stored cannot be read: {error}", kind="store") from error
+            raise UnreachableError(f"what is stored cannot be read: {error}", kind="unreadable") from error
 
 
 def _blobs(pointer: Pointer) -> set[str]:

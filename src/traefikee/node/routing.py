@@ -23,14 +23,17 @@ from traefikee.config.dynamic import DynamicConfiguration
 from traefikee.config.runtime import ObjectError, located, told
 from traefikee.config.static import StaticConfiguration
 from traefikee.errors import TraefikeeError, UnreachableError
+from traefikee.formats import NewerFieldError
 from traefikee.node.deployed_files import read_files
 from traefikee.node.engine import Engine, Problem
+from traefikee.node.newer import without_newer
 from traefikee.node.publishing import (
     DeposedError,
     Objects,
     Runtime,
     SnapshotStore,
     draft,
+    in_format,
     is_long,
     snapshot_objects,
     text,
@@ -112,6 +115,8 @@ class Routing:
         self._emitted: dict[str, Emitted] = {}
         self._statuses: dict[str, ProviderStatus] = {}
         self._heard: set[str] = set()
+        self._blind = False
+        """Whether what providers had said before cannot be read: nothing may take its place until all have spoken."""
         self._news = asyncio.Event()
         self._memory = Memory()
         self._passed: Objects = {}
@@ -148,13 +153,20 @@ class Routing:
         if pointer is None:
             return False
         self._published = Published(pointer.model_copy(update={"snapshot": (), "runtime": ()}))
-        try:
-            snapshot = await self._snapshots.read(pointer.snapshot)
-            runtime = await self._snapshots.read(pointer.runtime)
-            known = Runtime.load(runtime.objects).heard
-        except UnreachableError as error:
-            _log.warning("the last configuration of the providers cannot be read", reason=str(error))
-            return False
+        while True:
+            try:
+                snapshot = await self._snapshots.read(pointer.snapshot)
+                runtime = await self._snapshots.read(pointer.runtime)
+                known = Runtime.load(runtime.objects).heard
+                break
+            except UnreachableError as error:
+                if error.kind not in ("unreadable", "superseded"):
+                    # The store elects a leader of its own just now, for example: that passes.
+                    await asyncio.sleep(PAUSE)
+                    continue
+                _log.warning("the last configuration of the providers cannot be read", reason=str(error))
+                self._blind = True
+                return False
         self._published = Published(pointer, snapshot.objects, runtime.objects)
         errors = {name: tuple(one for one in pointer.errors if one.provider == name) for name in known}
         sources = {name: status.source for name, status in self._mirror.state.providers.items()}
@@ -187,10 +199,10 @@ class Routing:
         return listen
 
     async def _follow_ticket_keys(self) -> None:
-        """Publish again when the keys of TLS session tickets have changed."""
-        known = self._mirror.state.keys.get(state.TICKET_KEYS)
+        """Publish again when the keys of TLS session tickets, or the format in force, have changed."""
+        known = self._mirror.state.keys.get(state.TICKET_KEYS), self._mirror.state.format
         async for seen in self._mirror.states():
-            found = seen.keys.get(state.TICKET_KEYS)
+            found = seen.keys.get(state.TICKET_KEYS), seen.format
             if found != known:
                 known = found
                 self._news.set()
@@ -198,10 +210,10 @@ class Routing:
     async def _publish_news(self, names: set[str]) -> None:
         gap = self._deployment.configuration.providers_throttle_duration
         until = time.monotonic() + FIRST_WAIT
-        while self._heard < names and time.monotonic() < until:
+        while not names <= self._emitted.keys() if self._blind else self._heard < names and time.monotonic() < until:
             self._news.clear()
             try:
-                async with asyncio.timeout(until - time.monotonic()):
+                async with asyncio.timeout(None if self._blind else until - time.monotonic()):
                     await self._news.wait()
             except TimeoutError:
                 break
@@ -222,7 +234,8 @@ class Routing:
     async def _publish(self) -> None:
         before = await self._last()
         statuses = dict(self._statuses)
-        emitted = dict(self._emitted)
+        number = self._mirror.state.format.number
+        emitted = {name: without_newer(name, one, number) for name, one in self._emitted.items()}
         pointer = before.pointer
         try:
             compiled = await self._compile(emitted, pointer.revision)
@@ -235,7 +248,11 @@ class Routing:
         runtime = Runtime({name: one.configuration for name, one in emitted.items()}, effective)
         # A new deployment gets a new revision even for the same content: who refused that before is to try it again.
         deployed = pointer.config != self._deployment.number
-        after, frames = await asyncio.to_thread(self._draft, before, compiled.snapshot, runtime, deployed)
+        try:
+            after, frames = await asyncio.to_thread(self._draft, before, compiled.snapshot, runtime, deployed, number)
+        except NewerFieldError as error:
+            await self._publish_failure(before, f"not every node understands it yet: {error}")
+            return
         errors = tuple(one for provider in emitted.values() for one in provider.errors)
         errors += tuple(_located(error, emitted) for error in compiled.errors)
         after = replace(after, pointer=after.pointer.model_copy(update={"errors": told(errors), "failure": ""}))
@@ -250,28 +267,28 @@ class Routing:
                 warnings=sum(one.severity == "warning" for one in errors),
                 bytes=sum(map(len, frames)),
             )
-        await self._shorten(after)
+        await self._shorten(after, number)
 
     def _draft(
-        self, before: Published, snapshot: Snapshot, runtime: Runtime, deployed: bool
+        self, before: Published, snapshot: Snapshot, runtime: Runtime, deployed: bool, number: int
     ) -> tuple[Published, list[bytes]]:
-        """Return what is to be published, and the changes that are new in it."""
+        """Return what is to be published, written in a format, and the changes that are new in it."""
         revision = before.pointer.revision
-        objects, runtime_objects = snapshot_objects(snapshot), runtime.objects()
-        one = draft(before.pointer.snapshot, before.snapshot, objects, revision + 1, new=deployed)
-        two = draft(before.pointer.runtime, before.runtime, runtime_objects, revision + 1, new=False)
+        objects, runtime_objects = snapshot_objects(snapshot, number), in_format(runtime.objects(), number)
+        one = draft(before.pointer.snapshot, before.snapshot, objects, revision + 1, new=deployed, number=number)
+        two = draft(before.pointer.runtime, before.runtime, runtime_objects, revision + 1, new=False, number=number)
         pointer = Pointer(
             revision=revision + bool(one.frame), config=self._deployment.number, snapshot=one.links, runtime=two.links
         )
         return Published(pointer, objects, runtime_objects), [frame for frame in (one.frame, two.frame) if frame]
 
-    async def _shorten(self, published: Published) -> None:
-        """Put wholes in the place of many changes: what is published stays the same."""
+    async def _shorten(self, published: Published, number: int) -> None:
+        """Put wholes in the place of many changes, or of older formats: what is published stays the same."""
         pointer = published.pointer
-        if not is_long(pointer.snapshot) and not is_long(pointer.runtime):
+        if not is_long(pointer.snapshot, number) and not is_long(pointer.runtime, number):
             return
-        one = await asyncio.to_thread(whole, pointer.name, published.snapshot, pointer.revision)
-        two = await asyncio.to_thread(whole, pointer.runtime[-1].name, published.runtime, pointer.revision)
+        one = await asyncio.to_thread(whole, pointer.name, published.snapshot, pointer.revision, number)
+        two = await asyncio.to_thread(whole, pointer.runtime[-1].name, published.runtime, pointer.revision, number)
         shorter = pointer.model_copy(update={"snapshot": one.links, "runtime": two.links})
         await self._point(published, replace(published, pointer=shorter), [one.frame, two.frame])
 

@@ -51,7 +51,8 @@ def new_id() -> str:
 class Identity(BaseModel):
     """Who a node is, from its first join on; what it needs to come back without a token."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # What a newer version has added stays in the file.
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     id: str
     name: str

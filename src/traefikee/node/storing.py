@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from traefikee import log
+from traefikee import formats, log
 from traefikee.cluster import audit, history, state
 from traefikee.cluster.audit import Actor
 from traefikee.cluster.history import Record
@@ -55,18 +55,19 @@ class Order:
     rollback_of: int | None = None
 
 
-async def put_in_force(store: Store, order: Order) -> int:
+async def put_in_force(store: Store, order: Order, form: int = formats.NEWEST) -> int:
     """Store a deployment and make it the current one; return its number.
 
+    :param form: the format in force, in which it is written.
     :raises RefusedError: if another configuration than ``if_revision`` is in force.
     :raises UnreachableError: if the store does not answer; with the kind ``outcome`` if it is then not known whether
         the deployment was stored.
     """
     identity = new_id()
-    text = order.configuration.model_dump_json().encode()
+    text = formats.in_format(order.configuration, order.configuration.model_dump_json().encode(), form)
     inside = len(text) <= LARGEST_INSIDE
     configuration = deployed_files.pack(text)
-    files = deployed_files.pack_files(order.files) if order.files is not None else None
+    files = deployed_files.pack_files(order.files, form) if order.files is not None else None
     contents = [configuration, *([files] if files else [])]
     together = [put for content in contents if content.small for put in content.puts()]
     apart = [put for content in contents if not content.small for put in content.puts()]

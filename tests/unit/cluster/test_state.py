@@ -1,14 +1,31 @@
 """The cluster as a value: what the keys of the store say."""
 
+import json
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.cluster.support_state import cluster, control, data, info
 
 from traefikee.cluster import state
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import Deployment, Mark, Phase, Pointer, ProviderStatus, Removal, Report, Traffic
+from traefikee.cluster.state import (
+    ClusterFormat,
+    Deployment,
+    Mark,
+    NodeRecord,
+    Phase,
+    Pointer,
+    ProviderStatus,
+    Removal,
+    Report,
+    Traffic,
+)
 from traefikee.cluster.store import KeyValue
+from traefikee.config.runtime import ObjectError
 from traefikee.config.static import StaticConfiguration
+
+ERROR = ObjectError(provider="consul", kind="frontend", name="f", path="", message="wrong")
 
 
 def test_an_empty_store_is_a_cluster_that_forms() -> None:
@@ -77,7 +94,8 @@ _VALUES: dict[str, list[bytes]] = {
     **{state.TRAFFIC + one: [Traffic(data_nodes=2).stored(), b"[]"] for one in _IDS},
     state.LEADER: [one.encode() for one in _IDS],
     state.INFO: [info().stored(), b"{"],
-    state.PHASE: [one.encode() for one in Phase],
+    state.PHASE: [*(one.encode() for one in Phase), b"of a newer version"],
+    state.FORMAT: [ClusterFormat(number=2).stored(), b"{"],
     state.CURRENT: [b"1", b"2"],
     state.CONFIGS + "1": [*_DEPLOYMENTS, b"{"],
     state.CONFIGS + "2": _DEPLOYMENTS,
@@ -144,3 +162,46 @@ def test_who_drained_a_node_and_who_removed_one() -> None:
     marks = {node.record.name: (bool(node.drained), bool(node.removed)) for node in seen.nodes}
     assert marks == {"a": (True, False), "b": (False, True), "d": (False, False)}
     assert seen.removed["id-x"].sentence() == "the data node 'x' was removed from its cluster by user me at then"
+
+
+# --- of another version ---
+
+
+def stored_by_a_newer_version(value: bytes) -> bytes:
+    return json.dumps({**json.loads(value), "added": {"in": [1, 2]}, "also": None}).encode()
+
+
+def test_fields_of_a_newer_version_survive_a_change_of_the_value() -> None:
+    record = control("a")
+    read = NodeRecord.model_validate_json(stored_by_a_newer_version(record.stored()))
+    changed = read.model_copy(update={"member": 7})
+    assert json.loads(changed.stored()) == {
+        **json.loads(record.stored()), "member": 7, "added": {"in": [1, 2]}, "also": None,
+    }  # fmt: skip
+
+
+def test_what_only_a_newer_version_knows_crashes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = cluster([control("a"), data("d")], leader="a")
+    odd = json.dumps({**json.loads(data("x").stored()), "role": "mirror"}).encode()
+    pointer = Pointer(revision=3, config=1, errors=(ERROR,))
+    raw = json.loads(pointer.stored())
+    raw["errors"].append({**raw["errors"][0], "kind": "gizmo"})
+    keys = {
+        **seen.keys,
+        **{
+            key: KeyValue(key, value, 3, 77)
+            for key, value in {
+                state.NODES + "x": odd,
+                state.PHASE: b"migrating",
+                state.SNAPSHOT: json.dumps(raw).encode(),
+                state.STATE + "gizmos/1": b"\xff",
+            }.items()
+        },
+    }
+    read = state.from_keys(8, keys)
+    state.from_keys(9, keys)
+    assert [node.record.name for node in read.nodes] == ["a", "d"]
+    assert read.phase is Phase.FORMED, "neither still being made, nor given up"
+    assert read.pointer is not None
+    assert (read.pointer.revision, read.pointer.errors) == (3, (ERROR,))
+    assert "".join(capsys.readouterr()).count("cannot be read") == 2, "each of the two once"

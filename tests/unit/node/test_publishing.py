@@ -62,6 +62,13 @@ def test_what_is_too_long() -> None:
     assert publishing.is_long([link(10)] * (MOST_LINKS + 1))
 
 
+def test_what_is_older_than_the_format_in_force_is_written_anew() -> None:
+    first = publishing.draft((), {}, {"a": b"1"}, 1, new=True, number=1)
+    assert not publishing.is_long(first.links, 1)
+    assert publishing.is_long(first.links, 2)
+    assert not publishing.is_long(publishing.whole("name", {"a": b"1"}, 1, 2).links, 2)
+
+
 def test_parts_stay_below_the_limit_of_the_store() -> None:
     import random
 

@@ -1,12 +1,19 @@
 """What of a snapshot the leader has its engine check."""
 
+import asyncio
 import json
+from types import SimpleNamespace
 from typing import Any
 
+from traefikee.cluster import state
+from traefikee.cluster.state import Deployment, Pointer
+from traefikee.cluster.store import Compare
 from traefikee.compile import snapshot as snap
+from traefikee.compile.changes import State
 from traefikee.config.static import ConsulOptions, StaticConfiguration
+from traefikee.errors import UnreachableError
 from traefikee.node.publishing import snapshot_objects
-from traefikee.node.routing import make_providers, to_check
+from traefikee.node.routing import Routing, make_providers, to_check
 from traefikee.providers.consul import ConsulProvider
 
 
@@ -74,3 +81,40 @@ def test_constraints_reach_the_provider() -> None:
     assert not provider.counts(("web", "old"))
     assert not provider.counts(())
     assert make_providers(StaticConfiguration()) == []
+
+
+# --- what the leader before had heard ---
+
+
+class _Published:
+    """A store of which the reading fails in turn, then succeeds."""
+
+    def __init__(self, *failures: UnreachableError) -> None:
+        self.failures = list(failures)
+
+    async def pointer(self) -> Pointer:
+        return Pointer(revision=3, config=1)
+
+    async def read(self, links: object) -> State:
+        if self.failures:
+            raise self.failures.pop(0)
+        return State("name", 3, {"heard/consul": b"{}"})
+
+
+def seeded(published: _Published) -> tuple[bool, bool, list[str]]:
+    """Whether a leader resumes, whether it is blind, and the providers of which it knows something."""
+    deployment = Deployment(number=1, at="", by="", command="", configuration=StaticConfiguration())
+    mirror = SimpleNamespace(state=state.from_keys(0, {}))
+    parts: Any = (None, mirror, published, None, deployment, Compare.absent("x"), None, None)
+    routing = Routing(*parts)
+    resumes = asyncio.run(asyncio.wait_for(routing._seed({"consul"}), 10))
+    return resumes, routing._blind, sorted(routing._emitted)
+
+
+def test_a_store_that_does_not_answer_now_is_asked_again() -> None:
+    published = _Published(*(UnreachableError("etcd: leader changed", kind="store") for _ in range(2)))
+    assert seeded(published) == (True, False, ["consul"])
+
+
+def test_nothing_takes_the_place_of_what_cannot_be_read_until_all_providers_have_spoken() -> None:
+    assert seeded(_Published(UnreachableError("of another form", kind="unreadable"))) == (False, True, [])
