@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pydantic import ValidationError
 
 from traefikee.cluster import state
+from traefikee.cluster.fencing import FencedStore
 from traefikee.cluster.state import Link
 from traefikee.cluster.store import REQUEST_TIMEOUT, Compare, Delete, Put, Store
 from traefikee.errors import TraefikeeError
@@ -33,7 +34,7 @@ async def store_parts(store: Store, link: Link, parts: Iterable[bytes]) -> list[
     return held
 
 
-async def read_files(store: Store, link: Link | None) -> Content:
+async def read_files(store: Store | FencedStore, link: Link | None) -> Content:
     """Return what a deployment's files say.
 
     :raises TraefikeeError: it is not there whole, or another version of this program has written it.
@@ -52,12 +53,16 @@ async def read_files(store: Store, link: Link | None) -> Content:
         raise TraefikeeError("the deployed files cannot be read", "deploy again", kind="files") from None
 
 
-async def clean(store: Store, keep: Iterable[Link | None]) -> None:
-    """Remove what no deployment needs any more."""
+async def clean(store: Store, keep: Iterable[Link | None], current: Compare) -> None:
+    """Remove what no deployment needs any more.
+
+    :param current: that the deployment for which this is known is still the current one: what a later one needs is
+        its own to say.
+    """
     needed = {link.blob for link in keep if link is not None}
     _, found = await store.list_keys(state.FILES)
     for blob in {key.removeprefix(state.FILES).partition("/")[0] for key in found} - needed:
-        await store.transact([], [Delete(f"{state.FILES}{blob}/", prefix=True)])
+        await store.transact([current], [Delete(f"{state.FILES}{blob}/", prefix=True)])
 
 
 def _key(link: Link, part: int) -> str:

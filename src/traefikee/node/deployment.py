@@ -186,9 +186,11 @@ async def _store(
             Put(state.CURRENT, str(number).encode()),
             audit.entry(actor, node, "deploy", f"configuration {number} deployed by {by}"),
         ]
-        if await store.transact([compare, *held], puts) is not None:
+        done = await store.transact([compare, *held], puts)
+        if done is not None:
             before = mirror.state.deployment
-            await deployed_files.clean(store, [link, before.files if before else None])
+            mine = Compare.unchanged(state.CURRENT, done)
+            await deployed_files.clean(store, [link, before.files if before else None], mine)
             return number
 
 
