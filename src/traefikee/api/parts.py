@@ -13,6 +13,7 @@ from traefikee.errors import UnreachableError
 from traefikee.node.engine import Engine
 from traefikee.node.publishing import SnapshotStore
 from traefikee.node.statedir import Identity
+from traefikee.node.troubles import Troubles
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Parts:
     admission: Admission
     has_quorum: Callable[[], bool]
     snapshots: SnapshotStore
+    troubles: Troubles = field(default_factory=Troubles)
     _came_up: bool = field(default=False, init=False)
 
     def state(self) -> tuple[ClusterState, ClusterInfo]:
