@@ -14,7 +14,7 @@ from traefikee.cluster.audit import Actor
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState, Deployment, ProviderStatus
-from traefikee.cluster.store import Compare, Put, Store
+from traefikee.cluster.store import REQUEST_TIMEOUT, Compare, Put, Store
 from traefikee.compile.compiler import compile_snapshot
 from traefikee.config.certificates import CertificatePair
 from traefikee.config.difference import Change, Kind, differences
@@ -186,7 +186,8 @@ async def _store(
             Put(state.CURRENT, str(number).encode()),
             audit.entry(actor, node, "deploy", f"configuration {number} deployed by {by}"),
         ]
-        done = await store.transact([compare, *held], puts)
+        # Not to be repeated at once: it may be on its way to a slow disk.
+        done = await store.transact([compare, *held], puts, patience=REQUEST_TIMEOUT)
         if done is not None:
             before = mirror.state.deployment
             mine = Compare.unchanged(state.CURRENT, done)
