@@ -12,6 +12,7 @@ import pytest
 from tests.etcd.test_store import folder, in_store, socket  # noqa: F401 - fixtures
 from traefikee.cluster import audit, history, state
 from traefikee.cluster.audit import Actor
+from traefikee.cluster.fencing import DeposedError, FencedStore
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import Compare, Delete, Put, Store
@@ -186,7 +187,7 @@ class LosesAnswers(Store):
     meanwhile: Order | None = None
 
     async def transact(
-        self, compares: Sequence[Compare], operations: Sequence[Put | Delete], *, patience: float = 1.5
+        self, compares: Sequence[Compare], operations: Sequence[Put | Delete], *, patience: float | None = None
     ) -> int | None:
         """Carry it out or not, and lose the answer."""
         stores = any(isinstance(one, Put) and one.key == state.CURRENT for one in operations)
@@ -303,9 +304,10 @@ def test_pages_of_the_audit_log(socket: Path, monkeypatch: pytest.MonkeyPatch) -
         await store.transact([], [Put(state.LEADER, b"me")])
         leader = await store.get(state.LEADER)
         assert leader is not None
-        wrong = Compare.same_creation(state.LEADER, leader.create_revision - 1)
-        assert await audit.prune(store, wrong, 15) == 0, "a deposed leader removes nothing"
-        assert await audit.prune(store, Compare.same_creation(state.LEADER, leader.create_revision), 15) == 5
+        with pytest.raises(DeposedError):
+            await audit.prune(FencedStore(store, leader.create_revision - 1), 15)
+        assert await details(100) == list(range(20)), "a deposed leader removes nothing"
+        assert await audit.prune(FencedStore(store, leader.create_revision), 15) == 5
         assert await details(100) == list(range(5, 20))
 
     in_store(socket, body)

@@ -14,6 +14,7 @@ from traefikee.node.engine import Engine
 from traefikee.node.log_collecting import Sources
 from traefikee.node.publishing import SnapshotStore
 from traefikee.node.statedir import Identity
+from traefikee.node.troubles import Troubles
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Parts:
     has_quorum: Callable[[], bool]
     snapshots: SnapshotStore
     log_sources: Sources
+    troubles: Troubles = field(default_factory=Troubles)
     _came_up: bool = field(default=False, init=False)
 
     @property
@@ -51,7 +53,7 @@ class Parts:
         if seen.info is None or not self._came_up:
             raise UnreachableError(
                 f"{self.identity.name!r} has not joined the cluster's store yet",
-                "try again in a moment",
+                "; ".join(self.troubles.all()) or "try again in a moment",
                 kind="joining",
             )
         return seen, seen.info

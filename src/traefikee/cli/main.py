@@ -40,9 +40,7 @@ def list_nodes(traefikeesocket: str, output: str, details: bool) -> None:
     else:
         print_local_nodes(content["nodes"], details=details)
     warn(content["nodes"])
-    if content["store"] != "ok":
-        click.echo("Warning: this control node has no quorum; what it lists may be old", err=True)
-    print_warnings(content.get("warnings", ()))
+    print_warnings(content)
 
 
 @traefikee.command(cls=DeployCommand)

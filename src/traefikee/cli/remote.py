@@ -192,13 +192,12 @@ def _remove_key(folder: Path) -> None:
 def list_nodes(clustername: str, output: str) -> None:
     """List the nodes of the cluster."""
     content = saved_client(clustername).get("/v1/nodes")
-    nodes = content["nodes"]
     if output != "table":
-        print_data(nodes, output)
+        print_data(content["nodes"], output)
     else:
-        print_remote_nodes(nodes)
-    warn(nodes)
-    print_warnings(content.get("warnings", ()))
+        print_remote_nodes(content["nodes"])
+    warn(content["nodes"])
+    print_warnings(content)
 
 
 @traefikeectl.command(cls=DeployCommand)

@@ -31,6 +31,14 @@ def print_data(data: Any, form: str) -> None:
         click.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True).rstrip())
 
 
+def print_warnings(content: dict[str, Any]) -> None:
+    """Print to standard error what is wrong with the nodes of ``/v1/nodes``."""
+    if content["store"] != "ok":
+        click.echo("Warning: this control node has no quorum; what it lists may be old", err=True)
+    for sentence in content.get("warnings", ()):
+        click.echo(f"Warning: {sentence}", err=True)
+
+
 def print_local_nodes(nodes: Sequence[dict[str, Any]], *, details: bool) -> None:
     """Print the nodes as ``traefikee list-nodes`` does."""
     if details:
@@ -71,12 +79,6 @@ def _version(node: dict[str, Any]) -> str:
     """Return the agent's version, and the engine's if that is another one."""
     agent, engine = node.get("agent_version") or "", node.get("engine_version") or ""
     return agent if not engine or engine == agent else f"{agent}, engine {engine}"
-
-
-def print_warnings(sentences: Sequence[str]) -> None:
-    """Print what a reader of the list should know, on standard error."""
-    for sentence in sentences:
-        click.echo(f"Warning: {sentence}", err=True)
 
 
 def _role(node: dict[str, Any]) -> str:

@@ -17,7 +17,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from traefikee import log
-from traefikee.cluster.store import Compare, Delete, KeyValue, Put, Store
+from traefikee.cluster.fencing import FencedStore
+from traefikee.cluster.store import Delete, KeyValue, Put, Store
 
 AUDIT = "/traefikee/audit/"
 KEPT = 10_000
@@ -109,13 +110,13 @@ def _read(one: KeyValue) -> AuditEntry | None:
         return None
 
 
-async def prune(store: Store, fence: Compare, kept: int = KEPT) -> int:
+async def prune(term: FencedStore, kept: int = KEPT) -> int:
     """Remove the oldest entries beyond those that are kept; return how many."""
-    excess = max(0, await store.count(AUDIT) - kept)
+    excess = max(0, await term.count(AUDIT) - kept)
     removed = 0
     while removed < excess:
-        page = await store.read_page(AUDIT, limit=min(DELETES, excess - removed))
-        if not page or await store.transact([fence], [Delete(one.key) for one in page]) is None:
+        page = await term.read_page(AUDIT, limit=min(DELETES, excess - removed))
+        if not page or await term.transact([], [Delete(one.key) for one in page]) is None:
             break
         removed += len(page)
     return removed

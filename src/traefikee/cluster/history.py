@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from traefikee import log
 from traefikee.cluster import state
+from traefikee.cluster.fencing import FencedStore
 from traefikee.cluster.state import Link
 from traefikee.cluster.store import Compare, Delete, Store
 from traefikee.errors import RefusedError, TraefikeeError
@@ -117,7 +118,7 @@ def read(value: bytes) -> Record | None:
         return None
 
 
-async def clean(store: Store, fence: Compare | None = None, kept: int = KEPT) -> int:
+async def clean(store: Store | FencedStore, kept: int = KEPT) -> int:
     """Remove deployments beyond those that are kept, and contents that none of these needs; return how many.
 
     Nothing is removed once another deployment has been stored meanwhile: it may need what was found to be useless.
@@ -125,7 +126,7 @@ async def clean(store: Store, fence: Compare | None = None, kept: int = KEPT) ->
     current = await store.get(state.CURRENT)
     if current is None:
         return 0
-    compares = [Compare.unchanged(state.CURRENT, current.mod_revision), *([fence] if fence else [])]
+    compares = [Compare.unchanged(state.CURRENT, current.mod_revision)]
     _, found = await store.read_prefix(HISTORY)
     old, rest = found[: max(0, len(found) - kept)], found[max(0, len(found) - kept) :]
     operations = [Delete(one.key) for one in old]
@@ -145,12 +146,12 @@ async def clean(store: Store, fence: Compare | None = None, kept: int = KEPT) ->
     return len(old)
 
 
-async def _below(store: Store, prefix: str) -> set[str]:
+async def _below(store: Store | FencedStore, prefix: str) -> set[str]:
     _, keys = await store.list_keys(prefix)
     return {key.removeprefix(prefix).partition("/")[0] for key in keys}
 
 
-async def _outdated(store: Store, number: str) -> list[Delete]:
+async def _outdated(store: Store | FencedStore, number: str) -> list[Delete]:
     """Return what to remove of the watched keys: everything that is not of the deployment in force."""
     needed = set()
     deployed = await store.get(state.CONFIGS + number)

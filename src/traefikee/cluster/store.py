@@ -29,6 +29,12 @@ leader is there after 1 or 2: asking again sooner is what makes a failover short
 """
 PIECE = 50
 """Keys that are read at a time where everything is: 25 MiB at most, of parts of 512 KiB."""
+UPKEEP_TIMEOUT = 30.0
+"""Seconds that a compaction may take."""
+FULL = "database space exceeded"
+"""Part of what etcd says when its file has reached the quota."""
+FSYNC = "etcd_disk_wal_fsync_duration_seconds_"
+"""What etcd's metrics of its write-ahead log begin with."""
 
 
 @dataclass(frozen=True)
@@ -128,14 +134,31 @@ class StoreRefusedError(UnreachableError):
         self.message = message
 
 
+class StoreFullError(StoreRefusedError):
+    """The store takes no changes: a member's file has reached its quota (etcd's alarm NOSPACE).
+
+    The outcome is unknown: the write with which the quota is exceeded is refused in words and carried out all the same.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.cause = "the store is full and takes no changes"
+        self.next_step = (
+            "it is cleaned up by itself within a minute: try again, and see what `traefikee list-nodes` warns of"
+        )
+
+
 class Store:
     """A client of one etcd member over its unix socket.
 
     Every method raises :class:`~traefikee.errors.UnreachableError` when etcd does not answer (no process, no quorum):
     a write's outcome is then unknown, not failed.
+
+    :ivar patience: seconds that etcd may take for what is small: more than :data:`PATIENCE` where its disk is slow.
     """
 
     def __init__(self, socket: Path) -> None:
+        self.patience = PATIENCE
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=str(socket)), base_url="http://etcd", timeout=REQUEST_TIMEOUT
         )
@@ -210,19 +233,19 @@ class Store:
         return int((await self._post("/v3/kv/range", body, PATIENCE)).get("count", 0))
 
     async def _range(self, body: dict[str, Any]) -> tuple[int, list[KeyValue]]:
-        answer = await self._post("/v3/kv/range", body, PATIENCE)
+        answer = await self._post("/v3/kv/range", body, self.patience)
         return int(answer["header"]["revision"]), [_key_value(raw) for raw in answer.get("kvs", ())]
 
     async def transact(
-        self, compares: Sequence[Compare], operations: Sequence[Put | Delete], *, patience: float = PATIENCE
+        self, compares: Sequence[Compare], operations: Sequence[Put | Delete], *, patience: float | None = None
     ) -> int | None:
         """Carry out the operations if every comparison holds, all or none.
 
-        :param patience: seconds to wait for the answer; the outcome is unknown after them.
+        :param patience: seconds to wait for the answer, if not :attr:`patience`; the outcome is unknown after them.
         :returns: the revision of the write, or None if a comparison failed.
         """
         body = {"compare": [_compare(one) for one in compares], "success": [_operation(one) for one in operations]}
-        answer = await self._post("/v3/kv/txn", body, patience)
+        answer = await self._post("/v3/kv/txn", body, patience or self.patience)
         return int(answer["header"]["revision"]) if answer.get("succeeded") else None
 
     async def watch(self, prefix: str, from_revision: int) -> AsyncIterator[Changes]:
@@ -261,17 +284,17 @@ class Store:
 
     async def grant(self, ttl: int) -> int:
         """Make a lease of so many seconds and return its id."""
-        return int((await self._post("/v3/lease/grant", {"TTL": ttl}, PATIENCE))["ID"])
+        return int((await self._post("/v3/lease/grant", {"TTL": ttl}, self.patience))["ID"])
 
     async def keep_alive(self, lease: int) -> bool:
         """Renew a lease; False means that it has ended."""
-        answer = await self._post("/v3/lease/keepalive", {"ID": str(lease)}, PATIENCE)
+        answer = await self._post("/v3/lease/keepalive", {"ID": str(lease)}, self.patience)
         return int(answer.get("result", {}).get("TTL", 0)) > 0
 
     async def revoke(self, lease: int) -> None:
         """End a lease and with it its keys; one that has ended already is fine."""
         with contextlib.suppress(StoreRefusedError):
-            await self._post("/v3/lease/revoke", {"ID": str(lease)}, PATIENCE)
+            await self._post("/v3/lease/revoke", {"ID": str(lease)}, self.patience)
 
     # --- membership ---
 
@@ -309,6 +332,45 @@ class Store:
         """Return the local member's status: ``version``, ``leader``, ``dbSize``, ``isLearner`` ..."""
         return await self._post("/v3/maintenance/status", {})
 
+    # --- upkeep ---
+
+    async def compact(self, revision: int) -> None:
+        """Forget what was before a revision; returns when the space is free for new writes."""
+        try:
+            await self._post("/v3/kv/compaction", {"revision": str(revision), "physical": True}, UPKEEP_TIMEOUT)
+        except StoreRefusedError as error:
+            if "has been compacted" not in error.message:
+                raise
+
+    async def defragment(self, patience: float) -> None:
+        """Give the local member's unused space back; it answers nothing else meanwhile.
+
+        :param patience: seconds to wait for the end; etcd goes on after them.
+        """
+        await self._post("/v3/maintenance/defragment", {}, patience)
+
+    async def disarm(self) -> None:
+        """Take all alarms of missing space back."""
+        alarms = await self._post("/v3/maintenance/alarm", {"action": "GET"})
+        for one in alarms.get("alarms", ()):
+            if one.get("alarm") == "NOSPACE":
+                body = {"action": "DEACTIVATE", "alarm": "NOSPACE", "memberID": one.get("memberID", "0")}
+                await self._post("/v3/maintenance/alarm", body)
+
+    async def fsyncs(self) -> tuple[float, int]:
+        """Return how long the local member has waited for its disk since it started (seconds), and how often."""
+        found = {"sum": 0.0, "count": 0.0}
+        try:
+            text = (await self._client.get("/metrics", timeout=REQUEST_TIMEOUT)).text
+            for line in text.splitlines():
+                if line.startswith(FSYNC):
+                    name, _, value = line.removeprefix(FSYNC).partition(" ")
+                    if name in found:
+                        found[name] = float(value)
+        except (httpx.HTTPError, ValueError) as error:
+            raise _unreachable(error) from error
+        return found["sum"], int(found["count"])
+
     async def _post(self, path: str, body: Mapping[str, Any], patience: float = REQUEST_TIMEOUT) -> dict[str, Any]:
         try:
             answer = await self._client.post(path, json=body, timeout=patience)
@@ -320,7 +382,7 @@ class Store:
         failure = content.get("error")
         if failure is not None:
             message = failure.get("message", "") if isinstance(failure, dict) else str(failure)
-            raise StoreRefusedError(str(message))
+            raise StoreFullError(str(message)) if FULL in str(message) else StoreRefusedError(str(message))
         return content
 
 

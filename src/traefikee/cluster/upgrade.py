@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from traefikee import __version__, formats, log
 from traefikee.cluster import audit, state
 from traefikee.cluster.audit import Actor
+from traefikee.cluster.fencing import FencedStore
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import ClusterFormat, ClusterState, Node, Phase
-from traefikee.cluster.store import Compare, Put, Store
+from traefikee.cluster.store import Compare, Put
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
 from traefikee.formats import Understood
 
@@ -145,7 +146,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-async def keep_raising(store: Store, mirror: Mirror, fence: Compare) -> None:
+async def keep_raising(term: FencedStore, mirror: Mirror) -> None:
     """Raise the format whenever that is decided, until cancelled: the leader's duty."""
     told = ""
     while True:
@@ -165,7 +166,7 @@ async def keep_raising(store: Store, mirror: Mirror, fence: Compare) -> None:
             found = seen.keys.get(state.FORMAT)
             unchanged = Compare.unchanged(state.FORMAT, found.mod_revision if found else 0)
             try:
-                await store.transact([fence, unchanged], puts)
+                await term.transact([unchanged], puts)
             except UnreachableError as error:
                 _log.warning("the format cannot be raised now", reason=str(error))
         await asyncio.sleep(EVERY)

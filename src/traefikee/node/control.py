@@ -24,6 +24,7 @@ from traefikee.cluster.messages import Standing
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import Phase, Report
 from traefikee.cluster.store import Store
+from traefikee.cluster.upkeep import QUOTA
 from traefikee.errors import ClusterAbortedError, TraefikeeError, UnreachableError
 from traefikee.node import engine as engines
 from traefikee.node.engine import Engine, SnapshotRefusedError
@@ -44,11 +45,16 @@ from traefikee.node.publishing import SnapshotStore
 from traefikee.node.removed import leave_when_removed
 from traefikee.node.standing import control_sentence
 from traefikee.node.statedir import Identity, StateDir
+from traefikee.node.store_upkeep import OwnMember, StoreUpkeep
 from traefikee.node.succession import watch_leader
 from traefikee.node.supervisor import Child
 from traefikee.node.systemd import Manager
+from traefikee.node.troubles import Troubles, unwritten
 
 ENGINE_START = 10.0
+ENGINE_AGAIN = 0.5
+FAILED_STARTS = 3
+"""Ends of etcd in a row, each soon after its start, after which it is told that it does not start."""
 STORE_START = 60.0
 ENGINE_GRACE = 4.0
 STORE_GRACE = 5.0
@@ -79,6 +85,8 @@ class ControlOptions:
     dashboard_chosen: bool
     socket: Path
     manager: Manager = field(default_factory=Manager)
+    store_quota: int = QUOTA
+    """Bytes that etcd's file may have."""
 
 
 class CleanedAwayError(Exception):
@@ -110,6 +118,8 @@ class ControlNode:
         self.presence = Presence(self.store, self.mirror, identity.id, self._report)
         self.admission = Admission(self.store, self.mirror, bytes.fromhex(identity.cluster_key), identity.name)
         self.snapshots = SnapshotStore(self.store)
+        self.troubles = Troubles()
+        self._own_member = OwnMember(self.store, options.store_quota)
         self.leaving = asyncio.Event()
         """Set when the node has left the cluster and is to end."""
         self.certificate = OwnCertificate(self)
@@ -150,6 +160,7 @@ class ControlNode:
             engine_version=self._engine_version,
             formats=formats.OWN,
             certificate=self.certificate.report(),
+            troubles=self.troubles.all(),
         )
 
     async def run(
@@ -201,6 +212,7 @@ class ControlNode:
                 self.presence.has_quorum,
                 self.snapshots,
                 self._log_sources,
+                self.troubles,
             )
         )
         dashboard = Dashboard(self.identity, self.mirror, self.snapshots, self.presence.has_quorum)
@@ -219,9 +231,11 @@ class ControlNode:
         leader = Leader(self.store, self.mirror, self.snapshots, self.admission, self.engine)
         tasks.create_task(self.presence.run(), name="presence")
         answering = self._cluster_api.run(
-            self.store, self.mirror, self.admission, self.snapshots, self.presence.has_quorum
+            self.store, self.mirror, self.admission, self.snapshots, self.presence.has_quorum, self._own_member
         )
         tasks.create_task(answering, name="data nodes")
+        upkeep = StoreUpkeep(self.store, self.mirror, self._own_member, lambda: self.identity, self.troubles)
+        tasks.create_task(upkeep.run(), name="store upkeep")
         tasks.create_task(election.while_leading(self.mirror, self.identity.id, leader.lead), name="leading")
         tasks.create_task(watch_leader(self.store, self.mirror, lambda: self.identity), name="succession")
         tasks.create_task(self.certificate.keep(), name="certificate")
@@ -250,7 +264,12 @@ class ControlNode:
     async def _start_engine(self, tasks: asyncio.TaskGroup) -> None:
         argv = engines.command(engines.find(), self.statedir.engine_socket, log_format="json", die_with_parent=True)
         self._engine_child = Child(
-            "engine", argv, self.statedir.path, environment=engines.environment(), on_restart=self._engine_again
+            "engine",
+            argv,
+            self.statedir.path,
+            environment=engines.environment(),
+            on_restart=self._engine_again,
+            troubles=self.troubles,
         )
         await self._engine_child.start()
         tasks.create_task(self._engine_child.supervise(), name="engine")
@@ -258,8 +277,22 @@ class ControlNode:
         await self._apply(self._addresses)
 
     async def _engine_again(self) -> None:
-        await self.engine.wait_until_it_answers(ENGINE_START)
-        await self._apply(self._addresses)
+        """Tell an engine that was started again what to do, until it knows or is gone as well."""
+
+        def alive() -> bool:
+            return self._engine_child is not None and self._engine_child.pid is not None
+
+        while alive():
+            try:
+                await self.engine.wait_until_it_answers(ENGINE_START, alive)
+                await self._apply(self._addresses)
+            except TraefikeeError as error:
+                # Somebody may have taken the port at this moment: a node that runs waits until it is free again.
+                self.troubles.note("engine's ports", f"{error.cause}; {error.next_step or 'it is tried again'}")
+                await asyncio.sleep(ENGINE_AGAIN)
+            else:
+                self.troubles.note("engine's ports", "")
+                return
 
     async def apply_again(self) -> None:
         """Put the internal entry points in force with the certificate that the node has by now.
@@ -326,9 +359,22 @@ class ControlNode:
         self.certificate.store_trusts = digests(self.identity.ca_pem)
         etcd.remove_stale_sockets(self.statedir.etcd)
         binary = etcd.find()
-        argv = etcd.command(binary, self.identity, cluster, existing=existing, generation=generation)
+        argv = etcd.command(
+            binary,
+            self.identity,
+            cluster,
+            existing=existing,
+            generation=generation,
+            quota=self.options.store_quota,
+        )
         self._etcd_child = Child(
-            "etcd", argv, self.statedir.etcd, environment=etcd.environment(), quiet=True, on_end=self._store_ended
+            "etcd",
+            argv,
+            self.statedir.etcd,
+            environment=etcd.environment(),
+            quiet=True,
+            on_end=self._store_ended,
+            troubles=self.troubles,
         )
         await self._etcd_child.start()
         self._tasks.create_task(self._etcd_child.supervise(), name="etcd")
@@ -369,9 +415,13 @@ class ControlNode:
                 if alone and waited > STORE_START:
                     words = self._etcd_child.last_lines[-1] if self._etcd_child and self._etcd_child.last_lines else ""
                     raise TraefikeeError(f"etcd does not come up: {words or error.cause}", kind="etcd") from error
-                if waited % 5 < 0.1:
+                child = self._etcd_child
+                if child is not None and child.failed_starts >= FAILED_STARTS:
+                    self.troubles.note("store start", self._does_not_start(child))
+                elif waited % 5 < 0.1:
                     _log.info("waiting for the store to have a quorum", seconds=round(waited))
             else:
+                self.troubles.note("store start", "")
                 return
 
     async def hand_raft_over(self) -> None:
@@ -384,6 +434,13 @@ class ControlNode:
         others = [one for one in members if mine is not None and one.id != mine.id and not one.is_learner]
         if mine is not None and others and int((await self.store.status()).get("leader", 0)) == mine.id:
             await self.store.move_leadership(others[0].id)
+
+    def _does_not_start(self, child: Child) -> str:
+        words = child.last_words or "it says nothing"
+        return (
+            f"etcd does not start ({words}); if its data is damaged, stop this node, move {self.statedir.etcd}/data "
+            "away and start it again: it gets everything from the other control nodes, if a majority of them is well"
+        )
 
     # --- what follows the agreed state ---
 
@@ -398,17 +455,21 @@ class ControlNode:
             self.lookout.hear(seen.control_addresses)
             addresses = tuple(one for one in seen.control_addresses if one != self.identity.advertise)
             if addresses and addresses != peers:
-                peers = addresses
                 try:
-                    self.statedir.save_peers(peers)
+                    self.statedir.save_peers(addresses)
                 except TraefikeeError as error:
-                    _log.error("a restart would begin with older addresses", reason=str(error))
+                    self.troubles.note("peers file", unwritten(error, "older addresses"))
+                else:
+                    peers = addresses
+                    self.troubles.note("peers file", "")
             if seen.generation > generation:
-                generation = seen.generation
                 try:
-                    self.statedir.save_generation(generation)
+                    self.statedir.save_generation(seen.generation)
                 except TraefikeeError as error:
-                    _log.error("a restart would not know the cluster's generation", reason=str(error))
+                    self.troubles.note("generation file", unwritten(error, "an older generation of the cluster"))
+                else:
+                    generation = seen.generation
+                    self.troubles.note("generation file", "")
             dashboard = self.options.dashboard if seen.dashboard else None
             if dashboard != self._wanted_dashboard:
                 self._wanted_dashboard = dashboard

@@ -11,7 +11,7 @@ import contextlib
 import random
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from traefikee.node.service import Service
 from traefikee.node.standing import data_sentence
 from traefikee.node.statedir import Identity, StateDir, need_no_identity
 from traefikee.node.systemd import Manager
+from traefikee.node.troubles import Troubles, unwritten
 
 RECONNECT_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
@@ -49,8 +50,16 @@ MOST_SPREAD = 5.0
 COUNTERS_EVERY = 5.0
 """Seconds between two readings of the engine's counters for the report."""
 RETRY_REFUSED = 3.0
+SNAPSHOT_FILE = "snapshot file"
+PEERS_FILE = "peers file"
+GENERATION_FILE = "generation file"
+"""What may be troubled."""
+LONGEST_REFUSAL = 2000
+"""Characters of it in a report."""
 MOST_DOWN = 500
 """Services with servers that are down, of which a report tells."""
+MOST_URLS = 5000
+"""Servers of all of them together: a report is one key of the store."""
 
 _log = log.get("data")
 
@@ -70,6 +79,17 @@ class DataOptions:
     manager: Manager = field(default_factory=Manager)
 
 
+def listed(down: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Return the services with servers that are down that a report tells of, each with all of them."""
+    found, urls = {}, 0
+    for name, servers in sorted(down.items())[:MOST_DOWN]:
+        urls += len(servers)
+        if urls > MOST_URLS:
+            break
+        found[name] = servers
+    return found
+
+
 class DataNode:
     """One run of a data node."""
 
@@ -78,9 +98,11 @@ class DataNode:
         self._options = options
         self._remembered = statedir.load_peers()
         self._peers = list(dict.fromkeys([*self._remembered, *peers]))
+        self._changed = asyncio.Event()
+        self._troubles = Troubles(self._changed.set)
         self._generation = statedir.load_generation()
         """The highest generation of the cluster that this node has seen."""
-        self._engine = DataEngine(statedir, options.log_format)
+        self._engine = DataEngine(statedir, options.log_format, self._troubles)
         self._journal = Journal(statedir)
         self._logs = LogSender(Reader(self._engine.client))
         self._heard = State()
@@ -92,12 +114,13 @@ class DataNode:
         self._applied: int | None = None
         self._refused: tuple[int, str] | None = None
         self._to_retry: State | None = None
+        self._unanswered = ""
+        """The name of a snapshot that the engine was told of without an answer."""
         self._unreadable = ""
         """The name of a snapshot that came and could not be read."""
         self._counters = Counters()
         self._down: Mapping[str, tuple[str, ...]] = {}
         self._connection: Peer | None = None
-        self._changed = asyncio.Event()
         self._certificate = DataCertificate(statedir, identity, self._changed.set)
         self._applying = asyncio.Lock()
         self._sending = asyncio.Lock()
@@ -188,6 +211,7 @@ class DataNode:
                 self._refuse(wanted.revision, reason)
             return False
         self._in_engine = self._good = wanted
+        self._unanswered = ""
         self._applied = wanted.revision
         if self._refused is not None and wanted.revision >= self._refused[0]:
             self._refused, self._to_retry = None, None
@@ -198,6 +222,9 @@ class DataNode:
     async def _tell_engine(self, wanted: State) -> None:
         """Tell the engine what changed since what this agent told it last, or else everything."""
         local = changes.localised(wanted.objects, self._identity.name, self._options.bind)
+        await self._engine.tell(local[changes.ENTRY_POINTS], lambda: self._tell(wanted, local))
+
+    async def _tell(self, wanted: State, local: changes.Texts) -> None:
         before = self._in_engine
         if before is not None and before.document == wanted.document:
             change = await asyncio.to_thread(changes.difference, before.objects, wanted.objects)
@@ -299,7 +326,7 @@ class DataNode:
         if generation > self._generation:
             _log.info("the cluster was restored or recovered; its earlier generations are not followed any more")
             self._generation = generation
-            self._remember(lambda: self._statedir.save_generation(generation))
+            self._remember_generation()
 
     async def _hear(self, peer: Peer, event: dict[str, Any]) -> None:
         if event.get("event") == "logs":
@@ -312,8 +339,7 @@ class DataNode:
         if peers:
             self._peers = peers
         if peers and peers != self._remembered:
-            self._remembered = peers
-            self._remember(lambda: self._statedir.save_peers(peers))
+            self._remember_peers()
         spread = event.get("spread")
         self._spread = min(MOST_SPREAD, max(0.0, spread)) if isinstance(spread, int | float) else 0.0
         if "drained" in event:
@@ -349,33 +375,70 @@ class DataNode:
     async def _apply_and_save(self, wanted: State, frames: Sequence[bytes] = ()) -> None:
         async with self._applying:
             self._journal.hear(frames)
-            if not await self._apply(wanted):
+            try:
+                if not await self._apply(wanted):
+                    return
+            except UnreachableError as error:
+                self._engine_gone(wanted, error)
                 return
             routes = sum(key.startswith("route/") for key in wanted.objects)
             _log.info("snapshot applied", revision=wanted.revision, routes=routes)
-            try:
-                await asyncio.to_thread(self._journal.save, wanted)
-            except TraefikeeError as error:
-                _log.error("a restart would begin with an older state", reason=str(error))
+            await self._save(wanted)
+
+    def _engine_gone(self, wanted: State, error: UnreachableError) -> None:
+        """Keep what the engine did not answer to for the next one; but not what kills them all."""
+        if self._unanswered != wanted.name:
+            self._unanswered, self._to_retry = wanted.name, wanted
+            _log.warning("the engine is gone; the next one is told of the change", reason=error.cause)
+        else:
+            self._to_retry = None
+            self._refuse(wanted.revision, "the engine ends, or hangs, when it is told of it")
+
+    async def _save(self, wanted: State) -> None:
+        try:
+            await asyncio.to_thread(self._journal.save, wanted)
+        except TraefikeeError as error:
+            self._troubles.note(SNAPSHOT_FILE, unwritten(error, "an older configuration"))
+        else:
+            self._troubles.note(SNAPSHOT_FILE, "")
 
     async def _retry_refused(self) -> None:
-        """Try a snapshot that the engine refused again and again: a port that was in use may be free by now."""
+        """Try again what did not work: a port that was in use may be free by now, and a full disk have room."""
         while True:
             await asyncio.sleep(RETRY_REFUSED)
             with contextlib.suppress(UnreachableError):
                 if self._to_retry is not None:
                     await self._apply_and_save(self._to_retry)
+            if self._troubles.get(SNAPSHOT_FILE):
+                async with self._applying:
+                    await self._save(self._good)
+            if self._troubles.get(PEERS_FILE):
+                self._remember_peers()
+            if self._troubles.get(GENERATION_FILE):
+                self._remember_generation()
 
-    def _remember(self, write: Callable[[], None]) -> None:
-        """Write something that only the next start needs: a full disk must not disturb this one."""
+    def _remember_peers(self) -> None:
+        """Write down what only the next start needs: a full disk must not disturb this one."""
         try:
-            write()
+            self._statedir.save_peers(self._peers)
         except TraefikeeError as error:
-            _log.error("a restart would begin with an older state", reason=str(error))
+            self._troubles.note(PEERS_FILE, unwritten(error, "older addresses"))
+        else:
+            self._remembered = list(self._peers)
+            self._troubles.note(PEERS_FILE, "")
+
+    def _remember_generation(self) -> None:
+        try:
+            self._statedir.save_generation(self._generation)
+        except TraefikeeError as error:
+            self._troubles.note(GENERATION_FILE, unwritten(error, "an older generation of the cluster"))
+        else:
+            self._troubles.note(GENERATION_FILE, "")
 
     # --- reports ---
 
     def _report(self, *, leaving: bool = False) -> DataReport:
+        down = listed(self._down)
         return DataReport(
             name=self._identity.name,
             certificate_serial=self._identity.certificate_serial,
@@ -386,13 +449,14 @@ class DataNode:
                 formats=formats.with_engine(self._engine.documents),
                 revision=self._applied,
                 refused_revision=self._refused[0] if self._refused else None,
-                refusal=self._refused[1] if self._refused else "",
+                refusal=self._refused[1][:LONGEST_REFUSAL] if self._refused else "",
                 counters=self._counters,
-                down=dict(sorted(self._down.items())[:MOST_DOWN]),
-                down_unlisted=max(0, len(self._down) - MOST_DOWN),
+                down=down,
+                down_unlisted=len(self._down) - len(down),
                 emptying=self._service.emptying,
                 undrain_problem=self._service.problem,
                 certificate=self._certificate.report(),
+                troubles=self._troubles.all(),
             ),
         )
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from traefikee import formats
 from traefikee.cluster import state
+from traefikee.cluster.fencing import FencedStore
 from traefikee.cluster.state import Link
 from traefikee.cluster.store import REQUEST_TIMEOUT, Compare, Put, Store
 from traefikee.config.static import StaticConfiguration
@@ -73,7 +74,7 @@ async def store_parts(store: Store, puts: Sequence[Put]) -> list[Compare]:
     return held
 
 
-async def read_files(store: Store, link: Link | None) -> Content:
+async def read_files(store: Store | FencedStore, link: Link | None) -> Content:
     """Return what a deployment's files say.
 
     :raises TraefikeeError: it is not there whole, or another version of this program has written it.
@@ -105,7 +106,7 @@ async def read_configuration(store: Store, link: Link) -> StaticConfiguration:
         ) from None
 
 
-async def _read(store: Store, link: Link, what: str) -> bytes:
+async def _read(store: Store | FencedStore, link: Link, what: str) -> bytes:
     parts = []
     for number in range(link.parts):
         part = await store.get(f"{state.FILES}{link.blob}/{number:06}")

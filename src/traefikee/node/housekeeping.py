@@ -6,7 +6,7 @@ import asyncio
 
 from traefikee import log
 from traefikee.cluster import audit, history
-from traefikee.cluster.store import Compare, Store
+from traefikee.cluster.fencing import FencedStore
 from traefikee.errors import UnreachableError
 
 EVERY = 600.0
@@ -15,11 +15,11 @@ EVERY = 600.0
 _log = log.get("leader")
 
 
-async def tidy(store: Store, fence: Compare) -> None:
-    """Remove what is beyond the limits, for ever; each write is fenced."""
+async def tidy(term: FencedStore) -> None:
+    """Remove what is beyond the limits, for ever."""
     while True:
         try:
-            entries, deployments = await audit.prune(store, fence), await history.clean(store, fence)
+            entries, deployments = await audit.prune(term), await history.clean(term)
         except UnreachableError as error:
             _log.info("old entries and deployments are removed later", reason=error.cause)
         else:

@@ -21,6 +21,7 @@ import httpx
 from traefikee import __version__, log
 from traefikee.cluster import audit, licence, state
 from traefikee.cluster.audit import Actor
+from traefikee.cluster.fencing import FencedStore
 from traefikee.cluster.licence import LICENCE, LicenceStatus
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import ClusterState
@@ -169,14 +170,14 @@ def pause_of(seen: ClusterState, now: datetime.datetime) -> float | None:
     return min(every, max(0.0, every - since)) if since >= 0 else 0.0
 
 
-async def keep_checking(store: Store, mirror: Mirror, fence: Compare) -> None:
+async def keep_checking(term: FencedStore, mirror: Mirror) -> None:
     """Ask the licence server now and then, for ever; whatever it says, the cluster goes on."""
     while True:
         seen = mirror.state
         pause = pause_of(seen, datetime.datetime.now(datetime.UTC))
         if pause == 0.0 and seen.info is not None:
             try:
-                await _check(store, seen, seen.info.id, seen.info.licence, fence)
+                await _check(term, seen, seen.info.id, seen.info.licence)
             except TraefikeeError as error:
                 _log.info("what the licence server says cannot be written down now", reason=error.cause)
                 await asyncio.sleep(PAUSE)
@@ -194,7 +195,7 @@ async def keep_checking(store: Store, mirror: Mirror, fence: Compare) -> None:
             pass
 
 
-async def _check(store: Store, seen: ClusterState, cluster: str, key: str, fence: Compare) -> None:
+async def _check(term: FencedStore, seen: ClusterState, cluster: str, key: str) -> None:
     endpoint, before, found = licence.endpoint_of(seen), licence.status_of(seen), seen.keys.get(LICENCE)
     status = await ask(endpoint, key, cluster)
     reason = status.message
@@ -208,4 +209,4 @@ async def _check(store: Store, seen: ClusterState, cluster: str, key: str, fence
     status = status.model_copy(update={"endpoint": before.endpoint})
     unchanged = Compare.unchanged(LICENCE, found.mod_revision if found else 0)
     # If it was changed meanwhile, who changed it has asked.
-    await store.transact([fence, unchanged], [Put(LICENCE, status.stored())])
+    await term.transact([unchanged], [Put(LICENCE, status.stored())])

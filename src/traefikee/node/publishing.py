@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from traefikee import __version__, formats
 from traefikee.cluster import state
+from traefikee.cluster.fencing import FencedStore
 from traefikee.cluster.state import Link, Pointer
 from traefikee.cluster.store import REQUEST_TIMEOUT, Compare, Delete, Put, Store
 from traefikee.compile import changes
@@ -34,13 +35,6 @@ LEAST_WHOLE = 64 * 1024
 
 Objects: TypeAlias = Mapping[str, Model | bytes]
 """Objects by key: as they were compiled, or as texts that were read."""
-
-
-class DeposedError(TraefikeeError):
-    """A write was refused because another node leads by now."""
-
-    def __init__(self) -> None:
-        super().__init__("another node leads the cluster by now", kind="deposed", retriable=True)
 
 
 def text(item: Model | bytes) -> bytes:
@@ -220,15 +214,17 @@ class SnapshotStore:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def pointer(self) -> Pointer | None:
-        """Return the pointer as it is now, or None where there is none.
+    async def pointer(self) -> tuple[Pointer | None, int]:
+        """Return the pointer as it is now (None where there is none), and the revision at which it was written.
 
         :raises TraefikeeError: if another version of this program has written one that cannot be read: taken for none,
             what is published would be replaced, and its revision would begin again.
         """
         found = await self._store.get(state.SNAPSHOT)
+        if found is None:
+            return None, 0
         try:
-            return None if found is None else Pointer.model_validate_json(found.value)
+            return Pointer.model_validate_json(found.value), found.mod_revision
         except ValidationError:
             raise TraefikeeError(
                 f"what points to the published snapshot cannot be read by version {__version__} of this node",
@@ -236,10 +232,16 @@ class SnapshotStore:
                 kind="version",
             ) from None
 
-    async def publish(self, pointer: Pointer, before: Pointer | None, frames: Sequence[bytes], fence: Compare) -> None:
+    async def publish(
+        self, pointer: Pointer, before: Pointer | None, frames: Sequence[bytes], term: FencedStore, at: int
+    ) -> int:
         """Store changes and point to them; remove parts that neither this pointer nor the one before needs any more.
 
-        :raises DeposedError: if the fence no longer holds.
+        :param at: the store's revision at which ``before`` was written, 0 for none. An earlier write of this leader
+            whose answer was lost may arrive later than what was read after it: the fence alone would let it pass.
+        :returns: the revision at which this one was written.
+        :raises DeposedError: if the term is over.
+        :raises UnreachableError: if ``before`` is not (any more) what is published.
         """
         together = []
         for frame in frames:
@@ -248,23 +250,24 @@ class SnapshotStore:
                 together += puts
                 continue
             for put in puts:
-                if await self._store.transact([fence], [put], patience=REQUEST_TIMEOUT) is None:
-                    raise DeposedError
-        if await self._store.transact([fence], [*together, Put(state.SNAPSHOT, pointer.stored())]) is None:
-            raise DeposedError
+                await term.transact([], [put], patience=REQUEST_TIMEOUT)
+        unchanged = Compare.unchanged(state.SNAPSHOT, at)
+        done = await term.transact([unchanged], [*together, Put(state.SNAPSHOT, pointer.stored())])
+        if done is None:
+            raise UnreachableError("what is published is not what was read before", kind="superseded")
         if all(len(chain) > 1 for chain in (pointer.snapshot, pointer.runtime)):
-            return
+            return done
         needed = _blobs(pointer) | (_blobs(before) if before is not None else set())
         _, found = await self._store.list_keys(state.BLOBS)
         for blob in {key.removeprefix(state.BLOBS).partition("/")[0] for key in found} - needed:
-            await self._store.transact([fence], [Delete(f"{state.BLOBS}{blob}/", prefix=True)])
+            await term.transact([], [Delete(f"{state.BLOBS}{blob}/", prefix=True)])
+        return done
 
-    async def frames(self, links: Sequence[Link]) -> bytes:
-        """Return the packed changes of some links.
+    async def parts(self, links: Sequence[Link]) -> AsyncIterator[bytes]:
+        """Yield the packed changes of some links, part by part.
 
         :raises UnreachableError: if one is not (no longer) there whole.
         """
-        found = []
         for link in links:
             for number in range(link.parts):
                 part = await self._store.get(part_key(link.blob, number))
@@ -272,8 +275,14 @@ class SnapshotStore:
                     raise UnreachableError(
                         f"part {number + 1} of the change {link.name[:12]} is gone", kind="superseded"
                     )
-                found.append(part.value)
-        return b"".join(found)
+                yield part.value
+
+    async def frames(self, links: Sequence[Link]) -> bytes:
+        """Return the packed changes of some links.
+
+        :raises UnreachableError: if one is not (no longer) there whole.
+        """
+        return b"".join([part async for part in self.parts(links)])
 
     async def read(self, links: Sequence[Link]) -> State:
         """Return the state that a chain makes.

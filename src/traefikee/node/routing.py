@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 
 from traefikee import log
 from traefikee.cluster import state
+from traefikee.cluster.fencing import DeposedError, FencedStore
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import Deployment, Pointer, ProviderStatus, Secrets
-from traefikee.cluster.store import Compare, Put, Store
+from traefikee.cluster.store import Compare, Put
 from traefikee.cluster.ticket_keys import TicketKeys
 from traefikee.compile import changes
 from traefikee.compile.compiler import Compiled, Memory, compile_snapshot
@@ -28,7 +29,6 @@ from traefikee.node.deployed_files import read_files
 from traefikee.node.engine import Engine, Problem
 from traefikee.node.newer import without_newer
 from traefikee.node.publishing import (
-    DeposedError,
     Objects,
     Runtime,
     SnapshotStore,
@@ -44,9 +44,13 @@ from traefikee.providers.base import Emitted, Failed, Provider
 from traefikee.providers.consul import ConsulProvider
 from traefikee.providers.file.content import PROVIDER, Content
 from traefikee.providers.file.provider import FileProvider
+from traefikee.providers.steadiness import Steadiness
 
 FIRST_WAIT = 3.0
 """Seconds that a new deployment waits for the first word of its providers before it is published without."""
+LONGEST_MESSAGE = 2000
+"""Characters of what is told of a provider's state."""
+FLAPPING = "it comes and goes; what it said last is in force"
 MOST_CHECKS = 10
 """How often a snapshot is compiled again without what the engine's check refused."""
 PROVIDERS = ("consul", "file")
@@ -83,11 +87,15 @@ _NOTHING = Pointer(revision=0, config=0)
 
 @dataclass(frozen=True)
 class Published:
-    """What was published last: the pointer, and the objects that its links make."""
+    """What was published last: the pointer, and the objects that its links make.
+
+    :ivar at: the store's revision at which the pointer was written; 0 for none.
+    """
 
     pointer: Pointer = _NOTHING
     snapshot: Objects = field(default_factory=dict)
     runtime: Objects = field(default_factory=dict)
+    at: int = 0
 
 
 class Routing:
@@ -95,12 +103,11 @@ class Routing:
 
     def __init__(
         self,
-        store: Store,
+        store: FencedStore,
         mirror: Mirror,
         snapshots: SnapshotStore,
         engine: Engine,
         deployment: Deployment,
-        fence: Compare,
         secrets: Callable[[], Secrets],
         ticket_keys: Callable[[], TicketKeys | None],
     ) -> None:
@@ -109,7 +116,6 @@ class Routing:
         self._snapshots = snapshots
         self._engine = engine
         self._deployment = deployment
-        self._fence = fence
         self._secrets = secrets
         self._ticket_keys = ticket_keys
         self._emitted: dict[str, Emitted] = {}
@@ -117,6 +123,7 @@ class Routing:
         self._heard: set[str] = set()
         self._blind = False
         """Whether what providers had said before cannot be read: nothing may take its place until all have spoken."""
+        self._last_heard: dict[str, Emitted | Failed] = {}
         self._news = asyncio.Event()
         self._memory = Memory()
         self._passed: Objects = {}
@@ -149,25 +156,16 @@ class Routing:
 
         Tells whether it has heard that for this very deployment.
         """
-        pointer = await insist(self._snapshots.pointer)
-        if pointer is None:
+        pointer, at = await insist(self._snapshots.pointer)
+        texts = await self._read_published(pointer, at)
+        if pointer is None or texts is None:
             return False
-        self._published = Published(pointer.model_copy(update={"snapshot": (), "runtime": ()}))
-        while True:
-            try:
-                snapshot = await self._snapshots.read(pointer.snapshot)
-                runtime = await self._snapshots.read(pointer.runtime)
-                known = Runtime.load(runtime.objects).heard
-                break
-            except UnreachableError as error:
-                if error.kind not in ("unreadable", "superseded"):
-                    # The store elects a leader of its own just now, for example: that passes.
-                    await asyncio.sleep(PAUSE)
-                    continue
-                _log.warning("the last configuration of the providers cannot be read", reason=str(error))
-                self._blind = True
-                return False
-        self._published = Published(pointer, snapshot.objects, runtime.objects)
+        try:
+            known = Runtime.load(texts).heard
+        except UnreachableError as error:
+            _log.warning("the last configuration of the providers cannot be read", reason=str(error))
+            self._blind = True
+            return False
         errors = {name: tuple(one for one in pointer.errors if one.provider == name) for name in known}
         sources = {name: status.source for name, status in self._mirror.state.providers.items()}
         self._emitted = {
@@ -175,28 +173,73 @@ class Routing:
         }
         return pointer.config == self._deployment.number
 
+    async def _read_published(self, pointer: Pointer | None, at: int) -> changes.Texts | None:
+        """Begin with what is published; return what it says of the providers, or None if that cannot be read."""
+        bare = pointer.model_copy(update={"snapshot": (), "runtime": ()}) if pointer else _NOTHING
+        self._published = Published(bare, at=at)
+        if pointer is None:
+            return None
+        while True:
+            try:
+                snapshot = await self._snapshots.read(pointer.snapshot)
+                runtime = await self._snapshots.read(pointer.runtime)
+                break
+            except UnreachableError as error:
+                if error.kind not in ("unreadable", "superseded"):
+                    # The store elects a leader of its own just now, for example: that passes.
+                    await asyncio.sleep(PAUSE)
+                    continue
+                _log.warning("what is published cannot be read; it is published anew", reason=str(error))
+                self._blind = True
+                return None
+        self._published = Published(pointer, snapshot.objects, runtime.objects, at)
+        return runtime.objects
+
     def _listener(self, name: str) -> Callable[[Emitted | Failed], None]:
+        steadiness = Steadiness()
+
         def listen(heard: Emitted | Failed) -> None:
             self._heard.add(name)
-            before = self._statuses[name]
+            now = time.monotonic()
             if isinstance(heard, Emitted):
                 self._emitted[name] = heard
-                status, message = "ok", "; ".join(heard.notes)
             else:
-                status, message = "error", heard.message
-            counted = self._emitted[name].configuration if name in self._emitted else DynamicConfiguration()
-            self._statuses[name] = ProviderStatus(
-                state=status,
-                since=before.since if before.state == status else _now(),
-                message=message,
-                frontends=len(counted.frontends),
-                backends=len(counted.backends),
-                source=self._emitted[name].source if name in self._emitted else before.source,
-                routers=len(counted.routers),
-            )
-            self._news.set()
+                steadiness.failed(now)
+            tell(heard)
+
+        def tell(heard: Emitted | Failed) -> None:
+            self._last_heard[name] = heard
+            if wait := steadiness.steady_in(time.monotonic()):
+                # One status while it comes and goes, and not one with every turn.
+                asyncio.get_running_loop().call_later(wait + 0.01, lambda: tell_again(heard))
+                before = self._statuses[name]
+                reason = heard.message if isinstance(heard, Failed) else ""
+                told = before.message if before.message.startswith(FLAPPING) else f"{FLAPPING}, last: {reason}"
+                self._note(name, "error", told)
+            elif isinstance(heard, Emitted):
+                self._note(name, "ok", "; ".join(heard.notes))
+            else:
+                self._note(name, "error", heard.message)
+
+        def tell_again(heard: Emitted | Failed) -> None:
+            if self._last_heard[name] is heard:
+                tell(heard)
 
         return listen
+
+    def _note(self, name: str, status: str, message: str) -> None:
+        before = self._statuses[name]
+        counted = self._emitted[name].configuration if name in self._emitted else DynamicConfiguration()
+        self._statuses[name] = ProviderStatus(
+            state=status,
+            since=before.since if before.state == status else _now(),
+            message=message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]} ...",
+            frontends=len(counted.frontends),
+            backends=len(counted.backends),
+            source=self._emitted[name].source if name in self._emitted else before.source,
+            routers=len(counted.routers),
+        )
+        self._news.set()
 
     async def _follow_ticket_keys(self) -> None:
         """Publish again when the keys of TLS session tickets, or the format in force, have changed."""
@@ -294,22 +337,30 @@ class Routing:
 
     async def _point(self, before: Published, after: Published, frames: list[bytes]) -> None:
         self._attempted = after
-        await self._snapshots.publish(after.pointer, before.pointer, frames, self._fence)
-        self._published, self._attempted = after, None
+        at = await self._snapshots.publish(after.pointer, before.pointer, frames, self._store, before.at)
+        self._published, self._attempted = replace(after, at=at), None
 
     async def _last(self) -> Published:
         """Return what was published last; the store says it where the outcome of a write is not known."""
         if self._attempted is not None:
-            if await self._snapshots.pointer() == self._attempted.pointer:
-                self._published = self._attempted
+            pointer, at = await self._snapshots.pointer()
+            if pointer == self._attempted.pointer:
+                self._published = replace(self._attempted, at=at)
+            elif at != self._published.at:
+                _log.warning("an earlier write arrived late; what is published is read again")
+                await self._read_published(pointer, at)
             self._attempted = None
         return self._published
 
     async def _put_statuses(self, statuses: dict[str, ProviderStatus]) -> None:
-        if statuses != dict(self._mirror.state.providers):
-            stored = state.stored_providers(statuses)
-            if await insist(lambda: self._store.transact([self._fence], [Put(state.PROVIDERS, stored)])) is None:
-                raise DeposedError
+        if statuses == dict(self._mirror.state.providers):
+            return
+        found = self._mirror.state.keys.get(state.PROVIDERS)
+        unchanged = Compare.unchanged(state.PROVIDERS, found.mod_revision if found else 0)
+        put = Put(state.PROVIDERS, state.stored_providers(statuses))
+        if await insist(lambda: self._store.transact([unchanged], [put])) is None:
+            # The mirror has not seen the last write yet: there is another turn for these.
+            self._news.set()
 
     async def _compile(self, emitted: dict[str, Emitted], revision: int) -> Compiled:
         """Compile, and leave out one by one what the engine's own check cannot use.

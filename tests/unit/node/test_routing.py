@@ -6,14 +6,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from traefikee.cluster import state
-from traefikee.cluster.state import Deployment, Pointer
-from traefikee.cluster.store import Compare
+from traefikee.cluster.state import Deployment, Pointer, ProviderStatus
 from traefikee.compile import snapshot as snap
 from traefikee.compile.changes import State
+from traefikee.config.dynamic import DynamicConfiguration
 from traefikee.config.static import ConsulOptions, StaticConfiguration
 from traefikee.errors import UnreachableError
 from traefikee.node.publishing import snapshot_objects
-from traefikee.node.routing import Routing, make_providers, to_check
+from traefikee.node.routing import FLAPPING, LONGEST_MESSAGE, Routing, make_providers, to_check
+from traefikee.providers.base import Emitted, Failed
 from traefikee.providers.consul import ConsulProvider
 
 
@@ -92,8 +93,8 @@ class _Published:
     def __init__(self, *failures: UnreachableError) -> None:
         self.failures = list(failures)
 
-    async def pointer(self) -> Pointer:
-        return Pointer(revision=3, config=1)
+    async def pointer(self) -> tuple[Pointer, int]:
+        return Pointer(revision=3, config=1), 7
 
     async def read(self, links: object) -> State:
         if self.failures:
@@ -105,7 +106,7 @@ def seeded(published: _Published) -> tuple[bool, bool, list[str]]:
     """Whether a leader resumes, whether it is blind, and the providers of which it knows something."""
     deployment = Deployment(number=1, at="", by="", command="", configuration=StaticConfiguration())
     mirror = SimpleNamespace(state=state.from_keys(0, {}))
-    parts: Any = (None, mirror, published, None, deployment, Compare.absent("x"), None, None)
+    parts: Any = (None, mirror, published, None, deployment, None, None)
     routing = Routing(*parts)
     resumes = asyncio.run(asyncio.wait_for(routing._seed({"consul"}), 10))
     return resumes, routing._blind, sorted(routing._emitted)
@@ -118,3 +119,35 @@ def test_a_store_that_does_not_answer_now_is_asked_again() -> None:
 
 def test_nothing_takes_the_place_of_what_cannot_be_read_until_all_providers_have_spoken() -> None:
     assert seeded(_Published(UnreachableError("of another form", kind="unreadable"))) == (False, True, [])
+
+
+def test_a_provider_that_comes_and_goes_has_one_status() -> None:
+    async def turns() -> None:
+        routing = Routing.__new__(Routing)
+        routing._emitted, routing._last_heard, routing._heard = {}, {}, set()
+        routing._news = asyncio.Event()
+        routing._statuses = {"consul": ProviderStatus(state="starting", since="")}
+        listen = routing._listener("consul")
+        statuses = []
+        for number in range(6):
+            listen(Emitted(DynamicConfiguration()))
+            statuses.append(routing._statuses["consul"])
+            listen(Failed(f"refused {number}"))
+            statuses.append(routing._statuses["consul"])
+        assert [one.state for one in statuses[:5]] == ["ok", "error", "ok", "error", "ok"]
+        assert len(set(statuses[5:])) == 1, "from the third failure on nothing is written any more"
+        assert statuses[-1].message == f"{FLAPPING}, last: refused 2"
+
+    asyncio.run(turns())
+
+
+def test_a_long_message_is_cut() -> None:
+    async def turns() -> None:
+        routing = Routing.__new__(Routing)
+        routing._emitted, routing._last_heard, routing._heard = {}, {}, set()
+        routing._news = asyncio.Event()
+        routing._statuses = {"consul": ProviderStatus(state="starting", since="")}
+        routing._listener("consul")(Failed("x" * 10_000))
+        assert len(routing._statuses["consul"].message) < LONGEST_MESSAGE + 10
+
+    asyncio.run(turns())
