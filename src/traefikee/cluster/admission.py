@@ -12,6 +12,7 @@ from typing import Any
 
 from traefikee import __version__, log
 from traefikee.cluster import audit, etcd, pki, state, token_table
+from traefikee.cluster.fencing import FencedStore
 from traefikee.cluster.membership import name_conflict
 from traefikee.cluster.messages import JoinAnswer, JoinRequest
 from traefikee.cluster.mirror import Mirror
@@ -60,7 +61,7 @@ class Admission:
             return None
         return TicketKeys.model_validate_json(pki.unseal(self.cluster_key, found.value))
 
-    async def rotate_ticket_keys(self, now: float, fence: Compare) -> bool:
+    async def rotate_ticket_keys(self, now: float, term: FencedStore) -> bool:
         """Change the keys of TLS session tickets if it is time; tell whether they were changed."""
         fresh = rotated(self.ticket_keys(), now)
         if fresh is None:
@@ -69,7 +70,7 @@ class Admission:
         found = self._mirror.state.keys.get(state.TICKET_KEYS)
         # A leader before, whose last write was not seen yet, may have changed them.
         unchanged = Compare.unchanged(state.TICKET_KEYS, found.mod_revision if found else 0)
-        done = await self._store.transact([fence, unchanged], [Put(state.TICKET_KEYS, sealed)])
+        done = await term.transact([unchanged], [Put(state.TICKET_KEYS, sealed)])
         return done is not None
 
     async def admit(self, request: JoinRequest, peer_id: str = "", peer_role: str = "") -> JoinAnswer:
@@ -147,7 +148,7 @@ class Admission:
         """
         name_key = state.NAMES + record.name
         holder = await self._store.get(name_key)
-        compare = Compare.unchanged(name_key, holder.mod_revision) if holder else Compare.absent(name_key)
+        held = [Compare.unchanged(name_key, holder.mod_revision) if holder else Compare.absent(name_key), *compares]
         operations: list[Put | Delete] = [
             Put(name_key, record.id.encode()),
             Put(state.NODES + record.id, record.stored()),
@@ -169,9 +170,11 @@ class Admission:
                     kind="name",
                 )
             operations.append(Delete(state.NODES + before))
+            # Nobody lets that one in while its place is given away.
+            held.append(Compare.absent(state.ALIVE + before))
         # Removed at this moment: then it does not come back.
-        still_there = Compare.absent(state.REMOVED + record.id)
-        return await self._store.transact([compare, still_there, *compares], operations) is not None
+        held.append(Compare.absent(state.REMOVED + record.id))
+        return await self._store.transact(held, operations) is not None
 
     async def recognise_data_node(self, identity: str, name: str, serial: str) -> None:
         """Record a data node again that was cleaned from the list while it was away.
@@ -212,8 +215,8 @@ class Admission:
         try:
             report = Report(agent_version=__version__)
             await self._store.transact([], [Put(state.ALIVE + identity, report.stored(), lease)])
-            await self._stand_in_line(record, lease, tell)
-            await self._add_and_promote(record, tell, started=started)
+            turn = await self._stand_in_line(record, lease, tell)
+            await self._add_and_promote(record, turn, tell, started=started)
         finally:
             keeper.cancel()
             with contextlib.suppress(UnreachableError):
@@ -225,12 +228,14 @@ class Admission:
                 await self._store.keep_alive(lease)
             await asyncio.sleep(JOIN_LEASE / 3)
 
-    async def _stand_in_line(self, record: NodeRecord, lease: int, tell: Callable[[dict[str, Any]], None]) -> None:
+    async def _stand_in_line(self, record: NodeRecord, lease: int, tell: Callable[[dict[str, Any]], None]) -> Compare:
+        """Wait for this join's turn; return what holds as long as it lasts."""
         told = ""
         while True:
             mine = Put(state.JOINING, record.id.encode(), lease)
-            if await self._store.transact([Compare.absent(state.JOINING)], [mine]):
-                return
+            begun = await self._store.transact([Compare.absent(state.JOINING)], [mine])
+            if begun is not None:
+                return Compare.same_creation(state.JOINING, begun)
             other = self._mirror.state.keys.get(state.JOINING)
             first = self._mirror.state.node(other.value.decode()) if other else None
             sentence = f"waiting in line: {first.record.name if first else 'another node'} joins first"
@@ -241,19 +246,26 @@ class Admission:
                 async with asyncio.timeout(2):
                     await self._mirror.wait_for(lambda seen: state.JOINING not in seen.keys)
 
+    async def _confirm(self, turn: Compare) -> None:
+        """Make sure that it is still this join's turn: etcd's membership cannot be changed under a comparison.
+
+        :raises UnreachableError: if its lease has ended, as it does while this process hangs.
+        """
+        found = await self._store.get(turn.key)
+        if found is None or found.create_revision != turn.revision:
+            raise UnreachableError("this join took too long, and its turn is over", kind="joining")
+
     async def _add_and_promote(
-        self, record: NodeRecord, tell: Callable[[dict[str, Any]], None], *, started: bool
+        self, record: NodeRecord, turn: Compare, tell: Callable[[dict[str, Any]], None], *, started: bool
     ) -> None:
         url = etcd.peer_url(record.advertise)
         deadline = time.monotonic() + CATCH_UP_DEADLINE
-        member, members = await self._learner(url, deadline, tell, started=started)
+        member, members = await self._learner(url, deadline, turn, tell, started=started)
         try:
             tell({"event": "added", "cluster": self._initial_cluster(members, record)})
             if member.is_learner:
                 await self._promote(member, deadline, tell)
-            await self._store.transact(
-                [], [Put(state.NODES + record.id, record.model_copy(update={"member": member.id}).stored())]
-            )
+            await self._note_member(record.id, member.id, turn)
         except BaseException:
             # A promoted member stays: what failed then is only the news of it, and the next try finds it.
             with contextlib.suppress(UnreachableError):
@@ -263,8 +275,25 @@ class Admission:
         tell({"event": "promoted", "member": f"{member.id:x}"})
         _log.info("control node joined the store", name=record.name, member=f"{member.id:x}")
 
+    async def _note_member(self, identity: str, member: int, turn: Compare) -> None:
+        """Write down which member of etcd a control node is by now.
+
+        :raises RefusedError: if it was removed from the list meanwhile.
+        :raises UnreachableError: if the turn is over.
+        """
+        key = state.NODES + identity
+        while True:
+            found = await self._store.get(key)
+            if found is None:
+                raise RefusedError("this node is not in the cluster's list", "join again with a token", kind="unknown")
+            now = NodeRecord.model_validate_json(found.value).model_copy(update={"member": member, "left": False})
+            compares = [turn, Compare.unchanged(key, found.mod_revision)]
+            if await self._store.transact(compares, [Put(key, now.stored())]) is not None:
+                return
+            await self._confirm(turn)
+
     async def _learner(
-        self, url: str, deadline: float, tell: Callable[[dict[str, Any]], None], *, started: bool
+        self, url: str, deadline: float, turn: Compare, tell: Callable[[dict[str, Any]], None], *, started: bool
     ) -> tuple[StoreMember, list[StoreMember]]:
         """Add the learner, or find the one that runs already.
 
@@ -280,7 +309,9 @@ class Admission:
                     if mine and started:
                         return member, members
                     if mine or member.is_learner:
+                        await self._confirm(turn)
                         await self._store.remove_member(member.id)
+                await self._confirm(turn)
                 return await self._store.add_learner(url)
             except StoreRefusedError as error:
                 if time.monotonic() > deadline:
@@ -322,29 +353,45 @@ class Admission:
             (names.get(url) or member.name or f"{member.id:x}", url) for member in members for url in member.peer_urls
         ]
 
-    async def forget(self, record: NodeRecord, fence: Compare | None = None, reason: str = "") -> bool:
+    async def forget(self, record: NodeRecord, term: FencedStore | None = None, reason: str = "") -> bool:
         """Remove a node from etcd's membership (if it is in it), then from the list.
 
+        etcd's membership cannot be changed under a comparison. So a compared write says first that this member leaves,
+        and is never taken back; whoever carries that out, however late, does what was decided. A node that lives on
+        notices that its member was removed, and joins afresh.
+
+        :param term: the leader's, who forgets only nodes without a sign of life, and those that were removed.
         :param reason: why, for the audit log.
-        :returns: whether the fence, if one is given, still held.
+        :returns: whether it is gone; False if it has come back or was changed meanwhile.
+        :raises DeposedError: if the leader's term is over.
         :raises StoreRefusedError: if etcd sees its quorum in danger.
         """
-        if record.member and any(member.id == record.member for member in await self._store.members()):
-            await self._store.remove_member(record.member)
-        done = await self._store.transact(
-            [fence] if fence else [],
-            [
-                Delete(state.NODES + record.id),
-                Delete(state.NAMES + record.name),
-                audit.entry(
-                    audit.CLUSTER,
-                    self._name,
-                    "forget",
-                    f"{record.role.value} node {record.name} forgotten" + (f": {reason}" if reason else ""),
-                ),
-            ],
-        )
-        return done is not None
+        store = term or self._store
+        key = state.NODES + record.id
+        found = await store.get(key)
+        if found is None:
+            return True
+        now = NodeRecord.model_validate_json(found.value)
+        decided = now.left or term is None or record.id in self._mirror.state.removed
+        silent = [] if decided else [Compare.absent(state.ALIVE + record.id)]
+        unchanged = Compare.unchanged(key, found.mod_revision)
+        if now.member:
+            if not now.left:
+                leaves = now.model_copy(update={"left": True})
+                marked = await store.transact([unchanged, *silent], [Put(key, leaves.stored())])
+                if marked is None:
+                    return False
+                unchanged, silent = Compare.unchanged(key, marked), []
+            if any(member.id == now.member for member in await store.members()):
+                await store.remove_member(now.member)
+        why = f"{now.role.value} node {now.name} forgotten" + (f": {reason}" if reason else "")
+        compares = [unchanged, *silent]
+        operations = [Delete(key), audit.entry(audit.CLUSTER, self._name, "forget", why)]
+        holder = await store.get(state.NAMES + now.name)
+        if holder is not None and holder.value.decode() == record.id:
+            compares.append(Compare.unchanged(holder.key, holder.mod_revision))
+            operations.append(Delete(holder.key))
+        return await store.transact(compares, operations) is not None
 
 
 def refuse_removed(seen: ClusterState, identity: str) -> None:

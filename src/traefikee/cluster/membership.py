@@ -38,8 +38,12 @@ def quorum(voters: int) -> int:
 
 
 def observe_down(state: ClusterState, down_since: Mapping[str, float], now: float) -> dict[str, float]:
-    """Return since when each node that is DOWN has been seen so, by this observer's monotonic clock in seconds."""
-    return {node.record.id: down_since.get(node.record.id, now) for node in state.nodes if node.report is None}
+    """Return since when each node that is DOWN has been seen so, by this observer's monotonic clock in seconds.
+
+    One that is to leave counts too, even if it gives signs of life: its removal was decided, and goes on.
+    """
+    gone = (node.record for node in state.nodes if node.report is None or node.record.left)
+    return {record.id: down_since.get(record.id, now) for record in gone}
 
 
 def decide_cleaning(

@@ -188,7 +188,7 @@ class Bootstrap:
                 default_key_pem=default.key_pem,
             ).stored(),
         )
-        await node.store.transact(
+        made = await node.store.transact(
             [Compare.absent(state.INFO)],
             [
                 Put(state.INFO, info.stored()),
@@ -200,6 +200,12 @@ class Bootstrap:
                 audit.entry(audit.CLUSTER, identity.name, "bootstrap", f"cluster {identity.cluster_id} made"),
             ],
         )
+        if made is None:
+            raise TraefikeeError(
+                f"there is the state of another cluster in {node.statedir.etcd}",
+                f"remove {node.statedir.path}, then run traefikee bootstrap again",
+                kind="statedir",
+            )
         api = pki.issue_for_new_key(self._authority, identity="traefikeectl", role=Role.API)
         write_credentials(self.asked.credentials, identity.ca_pem, api)
         # From here on a restart with the state directory comes back as this node.
@@ -229,6 +235,9 @@ async def wait_and_leave(node: ControlNode, timeout: float) -> None:
         left = until - time.monotonic()
         if left <= 0:
             await _give_up(node, timeout)
+            # The last of them joined at this moment.
+            await node.mirror.wait_for(lambda seen: seen.phase is not Phase.FORMING)
+            continue
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(PROGRESS_EVERY, left)):
                 await node.mirror.wait_for(lambda seen: seen.phase is Phase.FORMED)
@@ -249,7 +258,10 @@ async def _leave(node: ControlNode) -> None:
     me = node.mirror.state.node(identity.id)
     if me is not None:
         record = me.record.model_copy(update={"left": True})
-        await insist(lambda: node.store.transact([], [Put(state.NODES + identity.id, record.stored())]))
+        key = state.NODES + identity.id
+        # If the leader has forgotten it already, that is how it is to be.
+        unchanged = Compare.unchanged(key, node.mirror.state.keys[key].mod_revision)
+        await insist(lambda: node.store.transact([unchanged], [Put(key, record.stored())]))
     await node.presence.end()
     node.expect_store_to_end()
     until = time.monotonic() + LEAVE_DEADLINE
@@ -276,9 +288,15 @@ async def _leave(node: ControlNode) -> None:
 
 
 async def _give_up(node: ControlNode, timeout: float) -> None:
+    """Give the cluster up, unless it is formed at this very moment.
+
+    :raises TraefikeeError: if it is given up.
+    """
     reason = membership.formation(node.mirror.state)[1]
     with contextlib.suppress(UnreachableError):
-        await node.store.transact([], [Put(state.PHASE, Phase.ABORTED.encode())])
+        forming = Compare.unchanged(state.PHASE, node.mirror.state.keys[state.PHASE].mod_revision)
+        if await node.store.transact([forming], [Put(state.PHASE, Phase.ABORTED.encode())]) is None:
+            return
         with contextlib.suppress(TimeoutError):
             # The others hear of it from the store, of which this node may be the quorum.
             async with asyncio.timeout(ABORT_GRACE):

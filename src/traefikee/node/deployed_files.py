@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from traefikee.cluster import state
+from traefikee.cluster.fencing import FencedStore
 from traefikee.cluster.state import Link
 from traefikee.cluster.store import REQUEST_TIMEOUT, Compare, Put, Store
 from traefikee.config.static import StaticConfiguration
@@ -69,7 +70,7 @@ async def store_parts(store: Store, puts: Sequence[Put]) -> list[Compare]:
     return held
 
 
-async def read_files(store: Store, link: Link | None) -> Content:
+async def read_files(store: Store | FencedStore, link: Link | None) -> Content:
     """Return what a deployment's files say.
 
     :raises TraefikeeError: it is not there whole, or another version of this program has written it.

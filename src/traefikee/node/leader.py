@@ -8,6 +8,7 @@ import time
 from traefikee import log
 from traefikee.cluster import membership, state
 from traefikee.cluster.admission import Admission
+from traefikee.cluster.fencing import DeposedError, FencedStore
 from traefikee.cluster.membership import Forget
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import ClusterState, Deployment, Phase
@@ -15,7 +16,7 @@ from traefikee.cluster.store import Compare, Put, Store, StoreRefusedError
 from traefikee.errors import UnreachableError
 from traefikee.node import authority_rotation, housekeeping, licensing
 from traefikee.node.engine import Engine
-from traefikee.node.publishing import DeposedError, SnapshotStore
+from traefikee.node.publishing import SnapshotStore
 from traefikee.node.retry import insist
 from traefikee.node.routing import Routing
 
@@ -40,18 +41,24 @@ class Leader:
         self._engine = engine
 
     async def lead(self, won: ClusterState) -> None:
-        """Carry out all duties until cancelled; each write is fenced by this term's leader key."""
-        fence = Compare.same_creation(state.LEADER, won.leader_creation)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._form(fence), name="forming")
-            tasks.create_task(self._clean(fence), name="cleaning")
-            tasks.create_task(self._rotate(fence), name="ticket keys")
-            tasks.create_task(self._replace_authority(fence), name="authority")
-            tasks.create_task(self._route(fence), name="routing")
-            tasks.create_task(housekeeping.tidy(self._store, fence), name="housekeeping")
-            tasks.create_task(licensing.keep_checking(self._store, self._mirror, fence), name="licence")
+        """Carry out all duties until cancelled, or until a write says that the term is over."""
+        term = FencedStore(self._store, won.leader_creation)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._form(term), name="forming")
+                tasks.create_task(self._clean(term), name="cleaning")
+                tasks.create_task(self._rotate(term), name="ticket keys")
+                tasks.create_task(self._replace_authority(term), name="authority")
+                tasks.create_task(self._route(term), name="routing")
+                tasks.create_task(housekeeping.tidy(self._store, term.fence), name="housekeeping")
+                licence = licensing.keep_checking(self._store, self._mirror, term.fence)
+                tasks.create_task(licence, name="licence")
+        except* DeposedError:
+            # The mirror has yet to hear of it: it ends what waits for the end of the term.
+            _log.info("a write was refused: another node leads by now")
+            await self._mirror.wait_for(lambda seen: seen.leader_creation != won.leader_creation)
 
-    async def _form(self, fence: Compare) -> None:
+    async def _form(self, term: FencedStore) -> None:
         told = ""
         async for seen in self._mirror.states():
             if seen.phase is not Phase.FORMING:
@@ -61,10 +68,12 @@ class Leader:
                 _log.debug(sentence)
                 told = sentence
             if complete:
-                await insist(lambda: self._store.transact([fence], [Put(state.PHASE, Phase.FORMED.encode())]))
-                _log.info("the cluster is formed")
+                forming = Compare.unchanged(state.PHASE, seen.keys[state.PHASE].mod_revision)
+                formed = Put(state.PHASE, Phase.FORMED.encode())
+                if await insist(lambda held=forming, put=formed: term.transact([held], [put])) is not None:  # type: ignore[misc]
+                    _log.info("the cluster is formed")
 
-    async def _clean(self, fence: Compare) -> None:
+    async def _clean(self, term: FencedStore) -> None:
         down_since: dict[str, float] = {}
         told: dict[str, str] = {}
         while True:
@@ -83,30 +92,30 @@ class Leader:
                 record = decision.node.record
                 if isinstance(decision, Forget):
                     try:
-                        await self._admission.forget(record, fence, decision.reason)
-                        _log.info("node forgotten", name=record.name, id=record.id, reason=decision.reason)
+                        if await self._admission.forget(record, term, decision.reason):
+                            _log.info("node forgotten", name=record.name, id=record.id, reason=decision.reason)
                     except (StoreRefusedError, UnreachableError) as error:
                         _log.warning("node cannot be forgotten now", name=record.name, reason=str(error))
                 elif told.get(record.id) is None:
                     _log.warning("node is kept in the list", name=record.name, reason=decision.reason)
                     told[record.id] = decision.reason
 
-    async def _replace_authority(self, fence: Compare) -> None:
+    async def _replace_authority(self, term: FencedStore) -> None:
         me = self._mirror.state.node(self._mirror.state.leader or "")
         name = me.record.name if me is not None else ""
-        await authority_rotation.carry_on(self._store, self._mirror, self._admission, fence, name)
+        await authority_rotation.carry_on(self._store, self._mirror, self._admission, term.fence, name)
 
-    async def _rotate(self, fence: Compare) -> None:
+    async def _rotate(self, term: FencedStore) -> None:
         """Change the keys of TLS session tickets in time. What they are is published with the snapshot."""
         while True:
             try:
-                if await self._admission.rotate_ticket_keys(time.time(), fence):
+                if await self._admission.rotate_ticket_keys(time.time(), term):
                     _log.info("the keys of TLS session tickets were changed")
             except (StoreRefusedError, UnreachableError) as error:
                 _log.warning("the keys of TLS session tickets cannot be changed now", reason=str(error))
             await asyncio.sleep(ROTATE_EVERY)
 
-    async def _route(self, fence: Compare) -> None:
+    async def _route(self, term: FencedStore) -> None:
         """Run the routing of the current deployment, and start over with each new one."""
         running: asyncio.Task[None] | None = None
         number = 0
@@ -119,23 +128,22 @@ class Leader:
                     await asyncio.gather(running, return_exceptions=True)
                 number = seen.deployment.number
                 _log.info("deployment in force", number=number, by=seen.deployment.by)
-                running = asyncio.create_task(self._keep_routing(seen.deployment, fence), name="routing")
+                running = asyncio.create_task(self._keep_routing(seen.deployment, term), name="routing")
         finally:
             if running is not None:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
 
-    async def _keep_routing(self, deployment: Deployment, fence: Compare) -> None:
+    async def _keep_routing(self, deployment: Deployment, term: FencedStore) -> None:
         """Run one deployment's routing; a defect in it must cost neither the cluster its leader nor its snapshot."""
         deposed = False
         while not deposed:
             routing = Routing(
-                self._store,
+                term,
                 self._mirror,
                 self._snapshots,
                 self._engine,
                 deployment,
-                fence,
                 self._admission.secrets,
                 self._admission.ticket_keys,
             )

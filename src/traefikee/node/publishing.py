@@ -15,6 +15,7 @@ from typing import Any, Self, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from traefikee.cluster import state
+from traefikee.cluster.fencing import FencedStore
 from traefikee.cluster.state import Link, Pointer
 from traefikee.cluster.store import REQUEST_TIMEOUT, Compare, Delete, Put, Store
 from traefikee.compile import changes
@@ -23,7 +24,7 @@ from traefikee.compile.snapshot import EntryPoint, Snapshot
 from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, Router, TLSCertificate
 from traefikee.config.middlewares import MiddlewareModel
 from traefikee.config.model import Model
-from traefikee.errors import TraefikeeError, UnreachableError
+from traefikee.errors import UnreachableError
 
 PART_BYTES = 512 * 1024
 """Bytes of one part: well below etcd's request limit of 1.5 MiB."""
@@ -33,13 +34,6 @@ LEAST_WHOLE = 64 * 1024
 
 Objects: TypeAlias = Mapping[str, Model | bytes]
 """Objects by key: as they were compiled, or as texts that were read."""
-
-
-class DeposedError(TraefikeeError):
-    """A write was refused because another node leads by now."""
-
-    def __init__(self) -> None:
-        super().__init__("another node leads the cluster by now", kind="deposed", retriable=True)
 
 
 def text(item: Model | bytes) -> bytes:
@@ -190,18 +184,26 @@ class SnapshotStore:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def pointer(self) -> Pointer | None:
-        """Return the pointer as it is now, or None where there is none that can be read."""
+    async def pointer(self) -> tuple[Pointer | None, int]:
+        """Return the pointer as it is now (None where there is none that can be read), and when it was written."""
         found = await self._store.get(state.SNAPSHOT)
+        if found is None:
+            return None, 0
         try:
-            return None if found is None else Pointer.model_validate_json(found.value)
+            return Pointer.model_validate_json(found.value), found.mod_revision
         except ValidationError:
-            return None
+            return None, found.mod_revision
 
-    async def publish(self, pointer: Pointer, before: Pointer | None, frames: Sequence[bytes], fence: Compare) -> None:
+    async def publish(
+        self, pointer: Pointer, before: Pointer | None, frames: Sequence[bytes], term: FencedStore, at: int
+    ) -> int:
         """Store changes and point to them; remove parts that neither this pointer nor the one before needs any more.
 
-        :raises DeposedError: if the fence no longer holds.
+        :param at: the store's revision at which ``before`` was written, 0 for none. An earlier write of this leader
+            whose answer was lost may arrive later than what was read after it: the fence alone would let it pass.
+        :returns: the revision at which this one was written.
+        :raises DeposedError: if the term is over.
+        :raises UnreachableError: if ``before`` is not (any more) what is published.
         """
         together = []
         for frame in frames:
@@ -210,16 +212,18 @@ class SnapshotStore:
                 together += puts
                 continue
             for put in puts:
-                if await self._store.transact([fence], [put], patience=REQUEST_TIMEOUT) is None:
-                    raise DeposedError
-        if await self._store.transact([fence], [*together, Put(state.SNAPSHOT, pointer.stored())]) is None:
-            raise DeposedError
+                await term.transact([], [put], patience=REQUEST_TIMEOUT)
+        unchanged = Compare.unchanged(state.SNAPSHOT, at)
+        done = await term.transact([unchanged], [*together, Put(state.SNAPSHOT, pointer.stored())])
+        if done is None:
+            raise UnreachableError("what is published is not what was read before", kind="superseded")
         if all(len(chain) > 1 for chain in (pointer.snapshot, pointer.runtime)):
-            return
+            return done
         needed = _blobs(pointer) | (_blobs(before) if before is not None else set())
         _, found = await self._store.list_keys(state.BLOBS)
         for blob in {key.removeprefix(state.BLOBS).partition("/")[0] for key in found} - needed:
-            await self._store.transact([fence], [Delete(f"{state.BLOBS}{blob}/", prefix=True)])
+            await term.transact([], [Delete(f"{state.BLOBS}{blob}/", prefix=True)])
+        return done
 
     async def frames(self, links: Sequence[Link]) -> bytes:
         """Return the packed changes of some links.

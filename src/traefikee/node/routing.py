@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 
 from traefikee import log
 from traefikee.cluster import state
+from traefikee.cluster.fencing import DeposedError, FencedStore
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import Deployment, Pointer, ProviderStatus, Secrets
-from traefikee.cluster.store import Compare, Put, Store
+from traefikee.cluster.store import Compare, Put
 from traefikee.cluster.ticket_keys import TicketKeys
 from traefikee.compile import changes
 from traefikee.compile.compiler import Compiled, Memory, compile_snapshot
@@ -26,7 +27,6 @@ from traefikee.errors import TraefikeeError, UnreachableError
 from traefikee.node.deployed_files import read_files
 from traefikee.node.engine import Engine, Problem
 from traefikee.node.publishing import (
-    DeposedError,
     Objects,
     Runtime,
     SnapshotStore,
@@ -80,11 +80,15 @@ _NOTHING = Pointer(revision=0, config=0)
 
 @dataclass(frozen=True)
 class Published:
-    """What was published last: the pointer, and the objects that its links make."""
+    """What was published last: the pointer, and the objects that its links make.
+
+    :ivar at: the store's revision at which the pointer was written; 0 for none.
+    """
 
     pointer: Pointer = _NOTHING
     snapshot: Objects = field(default_factory=dict)
     runtime: Objects = field(default_factory=dict)
+    at: int = 0
 
 
 class Routing:
@@ -92,12 +96,11 @@ class Routing:
 
     def __init__(
         self,
-        store: Store,
+        store: FencedStore,
         mirror: Mirror,
         snapshots: SnapshotStore,
         engine: Engine,
         deployment: Deployment,
-        fence: Compare,
         secrets: Callable[[], Secrets],
         ticket_keys: Callable[[], TicketKeys | None],
     ) -> None:
@@ -106,7 +109,6 @@ class Routing:
         self._snapshots = snapshots
         self._engine = engine
         self._deployment = deployment
-        self._fence = fence
         self._secrets = secrets
         self._ticket_keys = ticket_keys
         self._emitted: dict[str, Emitted] = {}
@@ -144,24 +146,36 @@ class Routing:
 
         Tells whether it has heard that for this very deployment.
         """
-        pointer = await insist(self._snapshots.pointer)
-        if pointer is None:
+        pointer, at = await insist(self._snapshots.pointer)
+        texts = await self._read_published(pointer, at)
+        if pointer is None or texts is None:
             return False
-        self._published = Published(pointer.model_copy(update={"snapshot": (), "runtime": ()}))
         try:
-            snapshot = await self._snapshots.read(pointer.snapshot)
-            runtime = await self._snapshots.read(pointer.runtime)
-            known = Runtime.load(runtime.objects).heard
+            known = Runtime.load(texts).heard
         except UnreachableError as error:
             _log.warning("the last configuration of the providers cannot be read", reason=str(error))
             return False
-        self._published = Published(pointer, snapshot.objects, runtime.objects)
         errors = {name: tuple(one for one in pointer.errors if one.provider == name) for name in known}
         sources = {name: status.source for name, status in self._mirror.state.providers.items()}
         self._emitted = {
             name: Emitted(known[name], errors[name], source=sources.get(name, "")) for name in known if name in names
         }
         return pointer.config == self._deployment.number
+
+    async def _read_published(self, pointer: Pointer | None, at: int) -> changes.Texts | None:
+        """Begin with what is published; return what it says of the providers, or None if that cannot be read."""
+        bare = pointer.model_copy(update={"snapshot": (), "runtime": ()}) if pointer else _NOTHING
+        self._published = Published(bare, at=at)
+        if pointer is None:
+            return None
+        try:
+            snapshot = await self._snapshots.read(pointer.snapshot)
+            runtime = await self._snapshots.read(pointer.runtime)
+        except UnreachableError as error:
+            _log.warning("what is published cannot be read; it is published anew", reason=str(error))
+            return None
+        self._published = Published(pointer, snapshot.objects, runtime.objects, at)
+        return runtime.objects
 
     def _listener(self, name: str) -> Callable[[Emitted | Failed], None]:
         def listen(heard: Emitted | Failed) -> None:
@@ -277,22 +291,30 @@ class Routing:
 
     async def _point(self, before: Published, after: Published, frames: list[bytes]) -> None:
         self._attempted = after
-        await self._snapshots.publish(after.pointer, before.pointer, frames, self._fence)
-        self._published, self._attempted = after, None
+        at = await self._snapshots.publish(after.pointer, before.pointer, frames, self._store, before.at)
+        self._published, self._attempted = replace(after, at=at), None
 
     async def _last(self) -> Published:
         """Return what was published last; the store says it where the outcome of a write is not known."""
         if self._attempted is not None:
-            if await self._snapshots.pointer() == self._attempted.pointer:
-                self._published = self._attempted
+            pointer, at = await self._snapshots.pointer()
+            if pointer == self._attempted.pointer:
+                self._published = replace(self._attempted, at=at)
+            elif at != self._published.at:
+                _log.warning("an earlier write arrived late; what is published is read again")
+                await self._read_published(pointer, at)
             self._attempted = None
         return self._published
 
     async def _put_statuses(self, statuses: dict[str, ProviderStatus]) -> None:
-        if statuses != dict(self._mirror.state.providers):
-            stored = state.stored_providers(statuses)
-            if await insist(lambda: self._store.transact([self._fence], [Put(state.PROVIDERS, stored)])) is None:
-                raise DeposedError
+        if statuses == dict(self._mirror.state.providers):
+            return
+        found = self._mirror.state.keys.get(state.PROVIDERS)
+        unchanged = Compare.unchanged(state.PROVIDERS, found.mod_revision if found else 0)
+        put = Put(state.PROVIDERS, state.stored_providers(statuses))
+        if await insist(lambda: self._store.transact([unchanged], [put])) is None:
+            # The mirror has not seen the last write yet: there is another turn for these.
+            self._news.set()
 
     async def _compile(self, emitted: dict[str, Emitted], revision: int) -> Compiled:
         """Compile, and leave out one by one what the engine's own check cannot use.
