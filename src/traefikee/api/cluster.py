@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ from traefikee.node.log_collecting import Sources
 from traefikee.node.log_desk import LogDesk
 from traefikee.node.news import News
 from traefikee.node.publishing import SnapshotStore
+from traefikee.node.store_upkeep import OwnMember
 
 _log = log.get("nodes")
 
@@ -69,6 +71,7 @@ class Cluster:
         self._frames: Frames
         self.on_later_generation: Callable[[list[str]], None] = lambda _addresses: None
         """Called when a data node has seen a later generation of the cluster, with where it may be."""
+        self._own_member: OwnMember | None = None
 
     async def run(
         self,
@@ -77,14 +80,17 @@ class Cluster:
         admission: Admission,
         snapshots: SnapshotStore,
         has_quorum: Callable[[], bool],
+        own_member: OwnMember | None = None,
     ) -> None:
         """Begin to answer, and keep up what data nodes say and are told, for ever.
 
         :param has_quorum: whether the store takes writes here; without, this node knows nothing new.
+        :param own_member: this node's etcd, for its upkeep.
         """
         self._attendance = Attendance(store, mirror, self._id)
         self._news = News(mirror, self._announce, self._read_change, self._desk)
         self._frames = Frames(snapshots)
+        self._own_member = own_member
         self._parts = (store, mirror, admission)
         self._has_quorum = has_quorum
         async with asyncio.TaskGroup() as tasks:
@@ -140,6 +146,7 @@ class Cluster:
                 Route("/v1/renew", self.nonce),
                 Route("/v1/renew", self.renew, methods=["POST"]),
                 *cluster_routes(self._log_sources, self._desk, admit_only),
+                Route("/v1/upkeep", self.upkeep, methods=["GET", "POST"]),
             ],
             exception_handlers={TraefikeeError: on_error, 404: on_missing, 405: on_missing},
         )
@@ -280,6 +287,15 @@ class Cluster:
         await admission.recognise_data_node(identity, body.name, body.certificate_serial)
         self._attendance.hear(identity, body.report)
         return JSONResponse({})
+
+    async def upkeep(self, request: Request) -> Response:
+        """``GET /v1/upkeep``: the sizes of this node's etcd. ``POST``: give its unused space back."""
+        admit_only(request, Role.CONTROL)
+        if self._own_member is None:
+            raise UnreachableError("this control node has not joined the store itself yet", kind="joining")
+        if request.method == "POST":
+            await self._own_member.defragment()
+        return JSONResponse(dataclasses.asdict(await self._own_member.size()))
 
 
 def not_before_it_is_back(seen: ClusterState) -> None:

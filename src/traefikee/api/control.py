@@ -101,12 +101,19 @@ class ControlAPI:
         return JSONResponse({"id": info.id, "node": self._parts.identity.name})
 
     async def nodes(self, _request: Request) -> Response:
-        """``GET /v1/nodes``: every node of the list."""
+        """``GET /v1/nodes``: every node of the list, and what is wrong with them."""
         seen, _ = self._parts.state()
+        mine = self._parts.identity.name
+        # This node's own are known here even if they keep it from writing its report.
+        warnings = [f"{mine}: {one}" for one in self._parts.troubles.all()]
+        for node in seen.nodes:
+            if node.report is not None and node.record.name != mine:
+                warnings += [f"{node.record.name}: {one}" for one in node.report.troubles]
         return JSONResponse(
             {
                 "nodes": [node_json(node) for node in seen.nodes],
                 "store": "ok" if self._parts.has_quorum() else "lost",
+                "warnings": warnings,
             }
         )
 

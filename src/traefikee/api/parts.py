@@ -14,6 +14,7 @@ from traefikee.node.engine import Engine
 from traefikee.node.log_collecting import Sources
 from traefikee.node.publishing import SnapshotStore
 from traefikee.node.statedir import Identity
+from traefikee.node.troubles import Troubles
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Parts:
     has_quorum: Callable[[], bool]
     snapshots: SnapshotStore
     log_sources: Sources
+    troubles: Troubles = field(default_factory=Troubles)
     _came_up: bool = field(default=False, init=False)
 
     @property

@@ -161,6 +161,21 @@ class Duration(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
+class Bytes(click.ParamType[int]):
+    """Bytes (``1048576``), or with a unit (``512MiB``, ``2GiB``)."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return bytes."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+)(KiB|MiB|GiB|)", value.strip())
+        if match is None:
+            self.fail(f'"{value}" is no number of bytes; write 1073741824, 1024MiB or 1GiB', param, ctx)
+        return int(match[1]) << {"": 0, "KiB": 10, "MiB": 20, "GiB": 30}[match[2]]
+
+
 def option(name: str, *more: str, **settings: Any) -> Callable[[Any], Any]:
     """Declare an option with its environment variable."""
     settings.setdefault("show_default", True)

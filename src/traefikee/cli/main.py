@@ -14,7 +14,7 @@ from traefikee.cli.deploy import DeployCommand, run_deploy, static_options
 from traefikee.cli.nodes import bootstrap, start_control_node, start_data_node
 from traefikee.cli.operations import OPERATIONS
 from traefikee.cli.recover import recover
-from traefikee.cli.tables import print_data, print_local_nodes
+from traefikee.cli.tables import print_data, print_local_nodes, print_warnings
 from traefikee.cli.target import Target
 from traefikee.cli.trust import warn
 
@@ -40,8 +40,7 @@ def list_nodes(traefikeesocket: str, output: str, details: bool) -> None:
     else:
         print_local_nodes(content["nodes"], details=details)
     warn(content["nodes"])
-    if content["store"] != "ok":
-        click.echo("Warning: this control node has no quorum; what it lists may be old", err=True)
+    print_warnings(content)
 
 
 @traefikee.command(cls=DeployCommand)

@@ -13,6 +13,7 @@ import click
 from traefikee.cli.archives import is_restored, passphrase_option, read_archive
 from traefikee.cli.common import (
     DEFAULT_STATEDIR,
+    Bytes,
     Command,
     Duration,
     in_asyncio,
@@ -43,6 +44,12 @@ def node_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def listening_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add where a control node is reached."""
     for add in (
+        option(
+            "storequota",
+            default="1GiB",
+            type=Bytes(),
+            help="Largest file of the store on this node, whose history is cut before it is reached.",
+        ),
         option(
             "dashboardlisten",
             default="",
@@ -329,10 +336,13 @@ def _is_address(host: str) -> bool:
 
 
 def _control_options(options: dict[str, Any]) -> ControlOptions:
+    from traefikee.cluster.upkeep import LEAST_QUOTA
     from traefikee.node.control import ControlOptions
     from traefikee.node.internal import API_PORT, DASHBOARD_PORT, beside
 
     listen = _address("listen", options["listen"], needs_host=False)
+    if options["storequota"] < LEAST_QUOTA:
+        raise UsageError("--storequota is too small for a cluster's state", "give at least 16MiB")
     for flag in ("apilisten", "dashboardlisten"):
         if options[flag]:
             _address(flag, options[flag], needs_host=False)
@@ -343,6 +353,7 @@ def _control_options(options: dict[str, Any]) -> ControlOptions:
         api_chosen=bool(options["apilisten"]),
         dashboard_chosen=bool(options["dashboardlisten"]),
         socket=Path(options["traefikeesocket"]).absolute(),
+        store_quota=options["storequota"],
     )
 
 

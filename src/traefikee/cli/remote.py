@@ -19,7 +19,7 @@ from traefikee.cli.deploy import DeployCommand, run_deploy, static_options
 from traefikee.cli.main import print_version
 from traefikee.cli.operations import OPERATIONS
 from traefikee.cli.renewing import kept_current
-from traefikee.cli.tables import print_data, print_remote_nodes
+from traefikee.cli.tables import print_data, print_remote_nodes, print_warnings
 from traefikee.cli.target import Target
 from traefikee.cli.trust import warn
 from traefikee.cluster.peers import tls_context
@@ -189,12 +189,13 @@ def _remove_key(folder: Path) -> None:
 @output_option
 def list_nodes(clustername: str, output: str) -> None:
     """List the nodes of the cluster."""
-    nodes = saved_client(clustername).get("/v1/nodes")["nodes"]
+    content = saved_client(clustername).get("/v1/nodes")
     if output != "table":
-        print_data(nodes, output)
+        print_data(content["nodes"], output)
     else:
-        print_remote_nodes(nodes)
-    warn(nodes)
+        print_remote_nodes(content["nodes"])
+    warn(content["nodes"])
+    print_warnings(content)
 
 
 @traefikeectl.command(cls=DeployCommand)

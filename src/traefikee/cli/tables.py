@@ -31,6 +31,14 @@ def print_data(data: Any, form: str) -> None:
         click.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True).rstrip())
 
 
+def print_warnings(content: dict[str, Any]) -> None:
+    """Print to standard error what is wrong with the nodes of ``/v1/nodes``."""
+    if content["store"] != "ok":
+        click.echo("Warning: this control node has no quorum; what it lists may be old", err=True)
+    for sentence in content.get("warnings", ()):
+        click.echo(f"Warning: {sentence}", err=True)
+
+
 def print_local_nodes(nodes: Sequence[dict[str, Any]], *, details: bool) -> None:
     """Print the nodes as ``traefikee list-nodes`` does."""
     if details:

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from traefikee.cluster.upkeep import QUOTA
 from traefikee.errors import TraefikeeError
 from traefikee.node.statedir import Identity
 
@@ -85,7 +86,13 @@ def remove_stale_sockets(directory: Path) -> None:
 
 
 def command(
-    binary: str, identity: Identity, cluster: Sequence[tuple[str, str]], *, existing: bool, generation: int = 0
+    binary: str,
+    identity: Identity,
+    cluster: Sequence[tuple[str, str]],
+    *,
+    existing: bool,
+    generation: int = 0,
+    quota: int = QUOTA,
 ) -> list[str]:
     """Return etcd's argument list; it is to be started in the directory of :func:`write_certificates`.
 
@@ -93,6 +100,7 @@ def command(
     :param existing: whether it joins a cluster that is there; a restart with data ignores this.
     :param generation: of the cluster that is made anew: members of another one are strangers to it, whatever their
         addresses are.
+    :param quota: bytes that its file may have.
     """
     # setpriv ties the child's life to the agent's: a killed node is wholly dead.
     return [
@@ -111,6 +119,8 @@ def command(
         "--peer-trusted-ca-file=ca.pem",
         "--peer-cert-file=node.pem",
         "--peer-key-file=node.pem",
+        f"--quota-backend-bytes={quota}",
+        # Every five minutes, down to the newest 1,000 revisions; what has to be done sooner is in upkeep.py.
         "--auto-compaction-mode=revision",
         "--auto-compaction-retention=1000",
         "--logger=zap",

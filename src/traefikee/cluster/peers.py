@@ -85,16 +85,23 @@ class Peer:
         load_pair(self._context, own.chain_pem, own.key_pem)
         self._context.load_verify_locations(cadata=ca_pem)
 
-    async def request(self, method: str, path: str, body: Any = None) -> Any:
+    async def request(self, method: str, path: str, body: Any = None, *, timeout: float = READ_TIMEOUT) -> Any:
         """Send a request with a JSON body and return the JSON answer.
 
+        :param timeout: seconds that the peer may take.
         :raises UnreachableError: if nobody answers, or what answers is not a control node of this cluster.
         :raises TraefikeeError: what the peer answered.
         """
         if self._client.is_closed:
             raise UnreachableError(f"the connection to {self.address} has ended", kind="peer")
         try:
-            answer = await self._client.request(method, path, json=body, extensions=self._extensions)
+            answer = await self._client.request(
+                method,
+                path,
+                json=body,
+                extensions=self._extensions,
+                timeout=httpx.Timeout(timeout, connect=CONNECT_TIMEOUT),
+            )
             content: Any = answer.json()
         except (*_FAILURES, ValueError) as error:
             raise self._unreachable(error) from error

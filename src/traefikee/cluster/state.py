@@ -238,6 +238,8 @@ class Report(_Stored):
     undrain_problem: str = ""
     certificate: CertificateReport | None = None
     """None of the version before."""
+    troubles: tuple[str, ...] = ()
+    """What is wrong with the node, in sentences."""
 
 
 class Link(_Stored):

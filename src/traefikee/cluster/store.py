@@ -29,6 +29,12 @@ leader is there after 1 or 2: asking again sooner is what makes a failover short
 """
 PIECE = 50
 """Keys that are read at a time where everything is: 25 MiB at most, of parts of 512 KiB."""
+UPKEEP_TIMEOUT = 30.0
+"""Seconds that a compaction may take."""
+FULL = "database space exceeded"
+"""Part of what etcd says when its file has reached the quota."""
+FSYNC = "etcd_disk_wal_fsync_duration_seconds_"
+"""What etcd's metrics of its write-ahead log begin with."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,20 @@ class StoreRefusedError(UnreachableError):
     def __init__(self, message: str) -> None:
         super().__init__(f"etcd: {message.removeprefix('etcdserver: ')}", kind="store")
         self.message = message
+
+
+class StoreFullError(StoreRefusedError):
+    """The store takes no changes: a member's file has reached its quota (etcd's alarm NOSPACE).
+
+    The outcome is unknown: the write with which the quota is exceeded is refused in words and carried out all the same.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.cause = "the store is full and takes no changes"
+        self.next_step = (
+            "it is cleaned up by itself within a minute: try again, and see what `traefikee list-nodes` warns of"
+        )
 
 
 class Store:
@@ -309,6 +329,45 @@ class Store:
         """Return the local member's status: ``version``, ``leader``, ``dbSize``, ``isLearner`` ..."""
         return await self._post("/v3/maintenance/status", {})
 
+    # --- upkeep ---
+
+    async def compact(self, revision: int) -> None:
+        """Forget what was before a revision; returns when the space is free for new writes."""
+        try:
+            await self._post("/v3/kv/compaction", {"revision": str(revision), "physical": True}, UPKEEP_TIMEOUT)
+        except StoreRefusedError as error:
+            if "has been compacted" not in error.message:
+                raise
+
+    async def defragment(self, patience: float) -> None:
+        """Give the local member's unused space back; it answers nothing else meanwhile.
+
+        :param patience: seconds to wait for the end; etcd goes on after them.
+        """
+        await self._post("/v3/maintenance/defragment", {}, patience)
+
+    async def disarm(self) -> None:
+        """Take all alarms of missing space back."""
+        alarms = await self._post("/v3/maintenance/alarm", {"action": "GET"})
+        for one in alarms.get("alarms", ()):
+            if one.get("alarm") == "NOSPACE":
+                body = {"action": "DEACTIVATE", "alarm": "NOSPACE", "memberID": one.get("memberID", "0")}
+                await self._post("/v3/maintenance/alarm", body)
+
+    async def fsyncs(self) -> tuple[float, int]:
+        """Return how long the local member has waited for its disk since it started (seconds), and how often."""
+        found = {"sum": 0.0, "count": 0.0}
+        try:
+            text = (await self._client.get("/metrics", timeout=REQUEST_TIMEOUT)).text
+            for line in text.splitlines():
+                if line.startswith(FSYNC):
+                    name, _, value = line.removeprefix(FSYNC).partition(" ")
+                    if name in found:
+                        found[name] = float(value)
+        except (httpx.HTTPError, ValueError) as error:
+            raise _unreachable(error) from error
+        return found["sum"], int(found["count"])
+
     async def _post(self, path: str, body: Mapping[str, Any], patience: float = REQUEST_TIMEOUT) -> dict[str, Any]:
         try:
             answer = await self._client.post(path, json=body, timeout=patience)
@@ -320,7 +379,7 @@ class Store:
         failure = content.get("error")
         if failure is not None:
             message = failure.get("message", "") if isinstance(failure, dict) else str(failure)
-            raise StoreRefusedError(str(message))
+            raise StoreFullError(str(message)) if FULL in str(message) else StoreRefusedError(str(message))
         return content
 
 

@@ -24,6 +24,7 @@ from traefikee.cluster.messages import Standing
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import Phase, Report
 from traefikee.cluster.store import Store
+from traefikee.cluster.upkeep import QUOTA
 from traefikee.errors import ClusterAbortedError, TraefikeeError, UnreachableError
 from traefikee.node import engine as engines
 from traefikee.node.engine import Engine, SnapshotRefusedError
@@ -43,8 +44,10 @@ from traefikee.node.own_certificate import OwnCertificate
 from traefikee.node.publishing import SnapshotStore
 from traefikee.node.removed import leave_when_removed
 from traefikee.node.statedir import Identity, StateDir
+from traefikee.node.store_upkeep import OwnMember, StoreUpkeep
 from traefikee.node.succession import watch_leader
 from traefikee.node.supervisor import Child
+from traefikee.node.troubles import Troubles
 
 ENGINE_START = 10.0
 STORE_START = 60.0
@@ -73,6 +76,8 @@ class ControlOptions:
     api_chosen: bool
     dashboard_chosen: bool
     socket: Path
+    store_quota: int = QUOTA
+    """Bytes that etcd's file may have."""
 
 
 class CleanedAwayError(Exception):
@@ -104,6 +109,8 @@ class ControlNode:
         self.presence = Presence(self.store, self.mirror, identity.id, self._report)
         self.admission = Admission(self.store, self.mirror, bytes.fromhex(identity.cluster_key), identity.name)
         self.snapshots = SnapshotStore(self.store)
+        self.troubles = Troubles()
+        self._own_member = OwnMember(self.store, options.store_quota)
         self.leaving = asyncio.Event()
         """Set when the node has left the cluster and is to end."""
         self.certificate = OwnCertificate(self)
@@ -140,7 +147,10 @@ class ControlNode:
 
     def _report(self) -> Report:
         return Report(
-            agent_version=__version__, engine_version=self._engine_version, certificate=self.certificate.report()
+            agent_version=__version__,
+            engine_version=self._engine_version,
+            certificate=self.certificate.report(),
+            troubles=self.troubles.all(),
         )
 
     async def run(
@@ -191,6 +201,7 @@ class ControlNode:
                 self.presence.has_quorum,
                 self.snapshots,
                 self._log_sources,
+                self.troubles,
             )
         )
         dashboard = Dashboard(self.identity, self.mirror, self.snapshots, self.presence.has_quorum)
@@ -208,9 +219,11 @@ class ControlNode:
         leader = Leader(self.store, self.mirror, self.snapshots, self.admission, self.engine)
         tasks.create_task(self.presence.run(), name="presence")
         answering = self._cluster_api.run(
-            self.store, self.mirror, self.admission, self.snapshots, self.presence.has_quorum
+            self.store, self.mirror, self.admission, self.snapshots, self.presence.has_quorum, self._own_member
         )
         tasks.create_task(answering, name="data nodes")
+        upkeep = StoreUpkeep(self.store, self.mirror, self._own_member, lambda: self.identity, self.troubles)
+        tasks.create_task(upkeep.run(), name="store upkeep")
         tasks.create_task(election.while_leading(self.mirror, self.identity.id, leader.lead), name="leading")
         tasks.create_task(watch_leader(self.store, self.mirror, lambda: self.identity), name="succession")
         tasks.create_task(self.certificate.keep(), name="certificate")
@@ -302,7 +315,14 @@ class ControlNode:
         self.certificate.store_trusts = digests(self.identity.ca_pem)
         etcd.remove_stale_sockets(self.statedir.etcd)
         binary = etcd.find()
-        argv = etcd.command(binary, self.identity, cluster, existing=existing, generation=generation)
+        argv = etcd.command(
+            binary,
+            self.identity,
+            cluster,
+            existing=existing,
+            generation=generation,
+            quota=self.options.store_quota,
+        )
         self._etcd_child = Child(
             "etcd", argv, self.statedir.etcd, environment=etcd.environment(), quiet=True, on_end=self._store_ended
         )
