@@ -2,9 +2,15 @@
 
 import asyncio
 import json
+import os
 import shutil
+import signal
+import socket
 import subprocess
-from collections.abc import Coroutine, Iterator
+import threading
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +21,13 @@ from tests.support.engine import engine_binary
 from tests.support.http1 import Connection, get
 from tests.support.origin import Origin
 from tests.support.snapshots import entry_point, route, service, snapshot
+from tests.support.wait import SLOWNESS
+from traefikee.errors import UnreachableError
 from traefikee.node import data_engine, engine
 from traefikee.node.data_engine import DataEngine
 from traefikee.node.engine import SnapshotRefusedError
 from traefikee.node.statedir import StateDir
+from traefikee.node.troubles import Troubles
 
 PORT = 8000
 
@@ -32,6 +41,7 @@ class Installed:
         self.address = address
         self._origin = origin
         self.started: list[subprocess.Popen[bytes]] = []
+        self.troubles = Troubles()
         self.install(engine_binary())
 
     def install(self, program: Path) -> None:
@@ -52,7 +62,7 @@ class Installed:
 
     def agent(self) -> DataEngine:
         """What a fresh agent has."""
-        return DataEngine(self.statedir, "text")
+        return DataEngine(self.statedir, "text", self.troubles)
 
 
 @pytest.fixture
@@ -212,5 +222,173 @@ def test_stopping_ends_the_replaced_one_too(installed: Installed) -> None:
             await agent.stop()
             await agent.close()
             assert installed.ended(first)
+
+    run(lives())
+
+
+# --- crashes ---
+
+
+class Arrivals:
+    """Clients that connect without a pause, and ask once they are connected. `refused` is what nobody may meet."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._arrive) for _ in range(4)]
+        self.refused: list[str] = []
+        self.cut = 0
+        self.answered = 0
+        self.longest = 0.0
+
+    def _arrive(self) -> None:
+        while not self._stopping.wait(0.005):
+            began = time.monotonic()
+            try:
+                with Connection(self._address, PORT) as connection:
+                    connection.send("GET /bytes/10 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                    answer = connection.answer()
+            except ConnectionRefusedError as error:
+                self.refused.append(repr(error))
+            except OSError:
+                self.cut += 1  # the crashed engine had accepted it
+            else:
+                if answer is None:
+                    self.cut += 1
+                else:
+                    self.answered += answer.status == 200
+            self.longest = max(self.longest, time.monotonic() - began)
+
+    def __enter__(self) -> "Arrivals":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@asynccontextmanager
+async def kept(installed: Installed, revision: int = 1) -> AsyncIterator[DataEngine]:
+    """An agent that looks after its engine, as a data node's does."""
+    agent = installed.agent()
+    await agent.find_or_start()
+
+    async def apply_last() -> None:
+        content = installed.snapshot(revision)
+        points = json.dumps(json.loads(content)["entry_points"]).encode()
+        await agent.tell(points, lambda: agent.apply(content))
+
+    await apply_last()
+    keeping = asyncio.create_task(agent.keep(apply_last))
+    try:
+        yield agent
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await agent.close()
+
+
+async def until_it_answers_again(agent: DataEngine, first: int) -> None:
+    async with asyncio.timeout(20):
+        while agent._pid in (0, first):  # noqa: ASYNC110 - another task changes it
+            await asyncio.sleep(0.01)
+        while True:
+            try:
+                if await pid(agent) == agent._pid:
+                    return
+            except UnreachableError:
+                pass
+            await asyncio.sleep(0.01)
+
+
+def test_nobody_is_refused_when_it_crashes(installed: Installed) -> None:
+    async def lives() -> None:
+        async with kept(installed) as agent:
+            with Arrivals(installed.address) as arrivals:
+                for _ in range(2):
+                    first, before = await pid(agent), arrivals.answered
+                    os.kill(first, signal.SIGKILL)
+                    await until_it_answers_again(agent, first)
+                    async with asyncio.timeout(20):
+                        while arrivals.answered < before + 50:  # noqa: ASYNC110 - threads change it
+                            await asyncio.sleep(0.01)
+                    agent._crashes = 0  # as after ten healthy seconds
+            assert arrivals.refused == []
+            assert arrivals.longest < 1.0 * SLOWNESS, "it is back within a second"
+            assert (await agent.client.status())["revision"] == 1
+
+    run(lives())
+
+
+def test_an_agent_that_finds_its_engine_holds_the_sockets_too(installed: Installed) -> None:
+    async def lives() -> None:
+        first = await an_agents_life(installed, 1)
+        async with kept(installed) as agent:
+            assert await pid(agent) == first
+            with Arrivals(installed.address) as arrivals:
+                os.kill(first, signal.SIGKILL)
+                await until_it_answers_again(agent, first)
+            assert arrivals.refused == []
+        # The next agent keeps that one as well.
+        assert await an_agents_life(installed, 2) != first
+
+    run(lives())
+
+
+def listened_on(address: str) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        return probe.connect_ex((address, PORT)) == 0
+
+
+def test_an_entry_point_that_goes_is_not_held(installed: Installed) -> None:
+    """A socket that is held and that nobody serves would leave clients waiting."""
+
+    async def lives() -> None:
+        async with kept(installed) as agent:
+            assert listened_on(installed.address)
+            nothing = json.dumps(snapshot([], [], [], revision=2)).encode()
+            await agent.tell(b"[]", lambda: agent.apply(nothing))
+            assert not listened_on(installed.address)
+            again = installed.snapshot(3)
+            await agent.tell(b"other", lambda: agent.apply(again))
+            # Told by somebody else, to the engine alone.
+            await agent.client.apply(nothing)
+            async with asyncio.timeout(10):
+                while listened_on(installed.address):  # noqa: ASYNC110 - it is another process that changes it
+                    await asyncio.sleep(0.05)
+            await agent.client.apply(again)
+            await agent.stop()
+            assert not listened_on(installed.address)
+
+    run(lives())
+
+
+def test_one_that_crashes_in_a_loop_is_told_and_refuses(installed: Installed, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\nexit 7\n")
+    broken.chmod(0o755)
+
+    async def lives() -> None:
+        async with kept(installed) as agent:
+            first = await pid(agent)
+            installed.install(broken)
+            began = time.monotonic()
+            os.kill(first, signal.SIGKILL)
+            async with asyncio.timeout(20):
+                while listened_on(installed.address):  # noqa: ASYNC110 - it is another process that changes it
+                    await asyncio.sleep(0.05)
+                while "crashes again and again" not in installed.troubles.get("engine"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            assert len(installed.started) < 20, "with pauses that grow"
+            installed.install(engine_binary())
+            await until_it_answers_again(agent, first)
+            async with asyncio.timeout(10):
+                while not listened_on(installed.address):  # noqa: ASYNC110 - it is another process that changes it
+                    await asyncio.sleep(0.02)
+            assert time.monotonic() - began < 30 * SLOWNESS
 
     run(lives())

@@ -10,6 +10,9 @@
 //!    and finishes what it has. The new one puts its own control socket in the place that is free now.
 //!
 //! Whatever goes wrong before the `leave`: the new engine ends, and the old one goes on as if nothing had happened.
+//!
+//! An agent asks in the same way, and says `holds` instead of `leave`: it keeps the sockets open, so that nobody is refused
+//! while a crashed engine is started again. To that one it lends them, in the same way.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice, IoSliceMut, Write};
@@ -178,8 +181,19 @@ impl Received {
     }
 }
 
-/// The old engine's side: gives the sockets, and waits for the `leave`. False if it does not come.
-pub(super) async fn lend(stream: &mut tokio::net::UnixStream, listeners: &[Sockets]) -> io::Result<bool> {
+/// What became of lent sockets.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Lent {
+    /// Another engine serves them: this one is to leave.
+    Served,
+    /// Somebody keeps them open, for the time after a crash.
+    Held,
+    /// Nothing was said.
+    Nothing,
+}
+
+/// The old engine's side: gives the sockets, and waits for what becomes of them.
+pub(super) async fn lend(stream: &mut tokio::net::UnixStream, listeners: &[Sockets]) -> io::Result<Lent> {
     let offer = Offer {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -209,15 +223,19 @@ pub(super) async fn lend(stream: &mut tokio::net::UnixStream, listeners: &[Socke
         };
         stream.async_io(Interest::WRITABLE, send).await?;
     }
-    Ok(matches!(tokio::time::timeout(LENT, word(stream)).await, Ok(Ok(true))))
+    Ok(match tokio::time::timeout(LENT, word(stream)).await {
+        Ok(Ok(word)) if &word == b"leave\n" => Lent::Served,
+        Ok(Ok(word)) if &word == b"holds\n" => Lent::Held,
+        _ => Lent::Nothing,
+    })
 }
 
-/// Whether the next word is `leave`.
-async fn word(stream: &mut tokio::net::UnixStream) -> io::Result<bool> {
+/// The next word.
+async fn word(stream: &mut tokio::net::UnixStream) -> io::Result<[u8; 6]> {
     use tokio::io::AsyncReadExt;
     let mut word = [0; 6];
     stream.read_exact(&mut word).await?;
-    Ok(&word == b"leave\n")
+    Ok(word)
 }
 
 /// Where the control socket's file of an engine that leaves is found.
@@ -270,7 +288,7 @@ mod tests {
         let own = folder.path().join("own");
         std::fs::write(&own, "").unwrap();
         assert_eq!(predecessor.replace(&own).unwrap(), path);
-        assert!(lender.join().unwrap());
+        assert_eq!(lender.join().unwrap(), Lent::Served);
         assert!(!own.exists());
     }
 

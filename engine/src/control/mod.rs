@@ -33,6 +33,7 @@ use crate::state::Shared;
 use crate::stats;
 use crate::worker::Order;
 use apply::{Applier, Refused};
+use handover::Lent;
 
 pub(crate) use handover::Predecessor;
 pub(crate) use socket::bind;
@@ -384,7 +385,8 @@ impl Control {
         };
         let stopping = self.shared.draining.load(Ordering::Relaxed);
         match taken {
-            Ok(true) if !stopping => {
+            Ok(Lent::Held) => tracing::debug!("the listening sockets are held for the time after a crash"),
+            Ok(Lent::Served) if !stopping => {
                 self.leave().await;
                 // The other one asks whether this one still answers if it does not hear it.
                 let _ = stream.write_all(b"left\n").await;

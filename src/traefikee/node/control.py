@@ -47,7 +47,7 @@ from traefikee.node.statedir import Identity, StateDir
 from traefikee.node.store_upkeep import OwnMember, StoreUpkeep
 from traefikee.node.succession import watch_leader
 from traefikee.node.supervisor import Child
-from traefikee.node.troubles import Troubles
+from traefikee.node.troubles import Troubles, unwritten
 
 ENGINE_START = 10.0
 STORE_START = 60.0
@@ -393,17 +393,21 @@ class ControlNode:
             self.lookout.hear(seen.control_addresses)
             addresses = tuple(one for one in seen.control_addresses if one != self.identity.advertise)
             if addresses and addresses != peers:
-                peers = addresses
                 try:
-                    self.statedir.save_peers(peers)
+                    self.statedir.save_peers(addresses)
                 except TraefikeeError as error:
-                    _log.error("a restart would begin with older addresses", reason=str(error))
+                    self.troubles.note("peers file", unwritten(error, "older addresses"))
+                else:
+                    peers = addresses
+                    self.troubles.note("peers file", "")
             if seen.generation > generation:
-                generation = seen.generation
                 try:
-                    self.statedir.save_generation(generation)
+                    self.statedir.save_generation(seen.generation)
                 except TraefikeeError as error:
-                    _log.error("a restart would not know the cluster's generation", reason=str(error))
+                    self.troubles.note("generation file", unwritten(error, "an older generation of the cluster"))
+                else:
+                    generation = seen.generation
+                    self.troubles.note("generation file", "")
             dashboard = self.options.dashboard if seen.dashboard else None
             if dashboard != self._wanted_dashboard:
                 self._wanted_dashboard = dashboard

@@ -11,7 +11,7 @@ import contextlib
 import random
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from traefikee.node.log_reading import Reader
 from traefikee.node.log_sending import LogSender
 from traefikee.node.service import Service
 from traefikee.node.statedir import Identity, StateDir, need_no_identity
+from traefikee.node.troubles import Troubles, unwritten
 
 RECONNECT_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
@@ -47,6 +48,10 @@ MOST_SPREAD = 5.0
 COUNTERS_EVERY = 5.0
 """Seconds between two readings of the engine's counters for the report."""
 RETRY_REFUSED = 3.0
+SNAPSHOT_FILE = "snapshot file"
+PEERS_FILE = "peers file"
+GENERATION_FILE = "generation file"
+"""What may be troubled."""
 MOST_DOWN = 500
 """Services with servers that are down, of which a report tells."""
 
@@ -74,9 +79,11 @@ class DataNode:
         self._options = options
         self._remembered = statedir.load_peers()
         self._peers = list(dict.fromkeys([*self._remembered, *peers]))
+        self._changed = asyncio.Event()
+        self._troubles = Troubles(self._changed.set)
         self._generation = statedir.load_generation()
         """The highest generation of the cluster that this node has seen."""
-        self._engine = DataEngine(statedir, options.log_format)
+        self._engine = DataEngine(statedir, options.log_format, self._troubles)
         self._journal = Journal(statedir)
         self._logs = LogSender(Reader(self._engine.client))
         self._heard = State()
@@ -88,12 +95,13 @@ class DataNode:
         self._applied: int | None = None
         self._refused: tuple[int, str] | None = None
         self._to_retry: State | None = None
+        self._unanswered = ""
+        """The name of a snapshot that the engine was told of without an answer."""
         self._unreadable = ""
         """The name of a snapshot that came and could not be read."""
         self._counters = Counters()
         self._down: Mapping[str, tuple[str, ...]] = {}
         self._connection: Peer | None = None
-        self._changed = asyncio.Event()
         self._certificate = DataCertificate(statedir, identity, self._changed.set)
         self._applying = asyncio.Lock()
         self._sending = asyncio.Lock()
@@ -175,6 +183,9 @@ class DataNode:
     async def _tell_engine(self, wanted: State) -> None:
         """Tell the engine what changed since what this agent told it last, or else everything."""
         local = changes.localised(wanted.objects, self._identity.name, self._options.bind)
+        await self._engine.tell(local[changes.ENTRY_POINTS], lambda: self._tell(wanted, local))
+
+    async def _tell(self, wanted: State, local: changes.Texts) -> None:
         before = self._in_engine
         if before is not None:
             change = await asyncio.to_thread(changes.difference, before.objects, wanted.objects)
@@ -273,7 +284,7 @@ class DataNode:
         if generation > self._generation:
             _log.info("the cluster was restored or recovered; its earlier generations are not followed any more")
             self._generation = generation
-            self._remember(lambda: self._statedir.save_generation(generation))
+            self._remember_generation()
 
     async def _hear(self, peer: Peer, event: dict[str, Any]) -> None:
         if event.get("event") == "logs":
@@ -286,8 +297,7 @@ class DataNode:
         if peers:
             self._peers = peers
         if peers and peers != self._remembered:
-            self._remembered = peers
-            self._remember(lambda: self._statedir.save_peers(peers))
+            self._remember_peers()
         spread = event.get("spread")
         self._spread = min(MOST_SPREAD, max(0.0, spread)) if isinstance(spread, int | float) else 0.0
         if "drained" in event:
@@ -320,29 +330,65 @@ class DataNode:
     async def _apply_and_save(self, wanted: State, frames: Sequence[bytes] = ()) -> None:
         async with self._applying:
             self._journal.hear(frames)
-            if not await self._apply(wanted):
+            try:
+                if not await self._apply(wanted):
+                    return
+            except UnreachableError as error:
+                self._engine_gone(wanted, error)
                 return
             routes = sum(key.startswith("route/") for key in wanted.objects)
             _log.info("snapshot applied", revision=wanted.revision, routes=routes)
-            try:
-                await asyncio.to_thread(self._journal.save, wanted)
-            except TraefikeeError as error:
-                _log.error("a restart would begin with an older state", reason=str(error))
+            await self._save(wanted)
+
+    def _engine_gone(self, wanted: State, error: UnreachableError) -> None:
+        """Keep what the engine did not answer to for the next one; but not what kills them all."""
+        if self._unanswered != wanted.name:
+            self._unanswered, self._to_retry = wanted.name, wanted
+            _log.warning("the engine is gone; the next one is told of the change", reason=error.cause)
+        else:
+            self._to_retry = None
+            self._refuse(wanted.revision, "the engine ends, or hangs, when it is told of it")
+
+    async def _save(self, wanted: State) -> None:
+        try:
+            await asyncio.to_thread(self._journal.save, wanted)
+        except TraefikeeError as error:
+            self._troubles.note(SNAPSHOT_FILE, unwritten(error, "an older configuration"))
+        else:
+            self._troubles.note(SNAPSHOT_FILE, "")
 
     async def _retry_refused(self) -> None:
-        """Try a snapshot that the engine refused again and again: a port that was in use may be free by now."""
+        """Try again what did not work: a port that was in use may be free by now, and a full disk have room."""
         while True:
             await asyncio.sleep(RETRY_REFUSED)
             with contextlib.suppress(UnreachableError):
                 if self._to_retry is not None:
                     await self._apply_and_save(self._to_retry)
+            if self._troubles.get(SNAPSHOT_FILE):
+                async with self._applying:
+                    await self._save(self._good)
+            if self._troubles.get(PEERS_FILE):
+                self._remember_peers()
+            if self._troubles.get(GENERATION_FILE):
+                self._remember_generation()
 
-    def _remember(self, write: Callable[[], None]) -> None:
-        """Write something that only the next start needs: a full disk must not disturb this one."""
+    def _remember_peers(self) -> None:
+        """Write down what only the next start needs: a full disk must not disturb this one."""
         try:
-            write()
+            self._statedir.save_peers(self._peers)
         except TraefikeeError as error:
-            _log.error("a restart would begin with an older state", reason=str(error))
+            self._troubles.note(PEERS_FILE, unwritten(error, "older addresses"))
+        else:
+            self._remembered = list(self._peers)
+            self._troubles.note(PEERS_FILE, "")
+
+    def _remember_generation(self) -> None:
+        try:
+            self._statedir.save_generation(self._generation)
+        except TraefikeeError as error:
+            self._troubles.note(GENERATION_FILE, unwritten(error, "an older generation of the cluster"))
+        else:
+            self._troubles.note(GENERATION_FILE, "")
 
     # --- reports ---
 
@@ -363,6 +409,7 @@ class DataNode:
                 emptying=self._service.emptying,
                 undrain_problem=self._service.problem,
                 certificate=self._certificate.report(),
+                troubles=self._troubles.all(),
             ),
         )
 

@@ -1,7 +1,9 @@
 """A data node's engine: found or started, started again, and replaced by a newer one while it carries traffic.
 
 It outlives its agent: an agent that starts finds it through its socket and keeps it. If another engine has been
-installed meanwhile, that one takes over (``docs/internals/engine.md``) with the first snapshot, and nobody notices.
+installed meanwhile, that one takes over (``docs/internals/engine.md``) with the first snapshot, and nobody notices. If
+it crashes, the next one is started at once and gets the listening sockets, which the agent holds open
+(:mod:`traefikee.node.held_sockets`): who connects meanwhile waits.
 """
 
 from __future__ import annotations
@@ -19,12 +21,20 @@ from traefikee import log
 from traefikee.errors import TraefikeeError, UnreachableError
 from traefikee.node import engine as engines
 from traefikee.node.engine import Engine, SnapshotRefusedError
+from traefikee.node.held_sockets import HeldSockets
 from traefikee.node.statedir import StateDir
+from traefikee.node.troubles import Troubles
 
 START = 10.0
 WATCH = 1.0
 STOP_DEADLINE = 15.0
 REAP_DEADLINE = 2.0
+SHORTEST_PAUSE = 0.2
+LONGEST_PAUSE = 5.0
+HEALTHY_AFTER = 10.0
+"""Seconds after which an engine counts as healthy: the next crash is the first one again."""
+HOLDING = 3
+"""Crashes in a row up to which clients are kept waiting; after the next they are refused, so that they go elsewhere."""
 REPLACE_AGAIN = 60.0
 """Seconds after which a replacement that failed is tried again."""
 
@@ -39,12 +49,13 @@ class DataEngine:
     """The engine of a data node, whichever process it is.
 
     :param log_format: ``text`` or ``json``.
+    :param troubles: where it is told that the engine crashes again and again.
     :ivar client: asks the engine that carries the traffic.
     :ivar version: its version.
     :ivar drained: whether an engine that is started begins without listening.
     """
 
-    def __init__(self, statedir: StateDir, log_format: str) -> None:
+    def __init__(self, statedir: StateDir, log_format: str, troubles: Troubles) -> None:
         self._statedir = statedir
         self._log_format = log_format
         self._new_socket = statedir.engine_socket.with_suffix(".new")
@@ -53,6 +64,15 @@ class DataEngine:
         self._found = 0
         self._outdated = False
         self._replace_after = 0.0
+        self._troubles = troubles
+        self._held = HeldSockets()
+        self._held_for = b""
+        """The entry points whose sockets are held, as the engine was told them."""
+        self._gone = False
+        """It has crashed, and the next one is to get the sockets with its first snapshot."""
+        self._pid = 0
+        self._started = 0.0
+        self._crashes = 0
         self.client = Engine(statedir.engine_socket)
         self.version = ""
         self.drained = False
@@ -68,7 +88,7 @@ class DataEngine:
             await self._start()
             return
         self.version = str(status.get("version", ""))
-        self._found = int(status.get("pid", 0))
+        self._found = self._pid = int(status.get("pid", 0))
         self._outdated = not await asyncio.to_thread(_is_installed, status)
         if self._outdated:
             _log.info(
@@ -80,12 +100,48 @@ class DataEngine:
         else:
             _log.info("running engine found and kept", pid=status.get("pid"), revision=status.get("revision"))
 
+    async def tell(self, entry_points: bytes, work: Callable[[], Awaitable[None]]) -> None:
+        """Have the engine told something by ``work``, and hold the sockets that it listens on then.
+
+        :param entry_points: those that it has then.
+        """
+        if entry_points != self._held_for:
+            # It may close some of them.
+            self._held.release()
+            self._held_for = b""
+        try:
+            await work()
+        except TraefikeeError:
+            if not self._held:
+                await self._hold()
+            raise
+        if entry_points != self._held_for:
+            await self._hold()
+            self._held_for = entry_points
+
+    async def drain(self) -> None:
+        """Have the engine accept nothing more.
+
+        :raises UnreachableError: if none answers.
+        """
+        self._held.release()
+        await self.client.drain()
+
+    async def _hold(self) -> None:
+        try:
+            await asyncio.to_thread(self._held.take, self._statedir.engine_socket)
+        except UnreachableError as error:
+            _log.debug("clients will be refused if the engine crashes", reason=error.cause)
+
     async def apply(self, snapshot: bytes) -> None:
-        """Put a snapshot in force; replace the engine on this occasion if another one is installed.
+        """Put a snapshot in force; replace the engine on this occasion if another one is installed, or if it is gone.
 
         :raises SnapshotRefusedError: if the engine will not have it.
         :raises UnreachableError: if no engine answers.
         """
+        if self._gone:
+            await self._succeed(snapshot)
+            return
         if self._outdated and time.monotonic() >= self._replace_after:
             try:
                 await self._replace(snapshot)
@@ -102,27 +158,116 @@ class DataEngine:
         :param apply_last: puts the last snapshot in force by :meth:`apply`, if there is one.
         """
         while True:
-            await asyncio.sleep(WATCH)
+            await self._until_it_ends()
             try:
                 status = await self.client.status()
             except UnreachableError as error:
-                code = self._process.poll() if self._process else None
-                self._bury()
-                _log.error("the engine is gone; starting it again", reason=error.cause, code=code)
-                try:
-                    await self._start()
-                    await apply_last()
-                except TraefikeeError as failure:
-                    _log.error("the engine cannot be started", reason=str(failure))
+                await self._again(error.cause, apply_last)
                 continue
             self._bury()
+            if time.monotonic() - self._started > HEALTHY_AFTER:
+                self._crashes = 0
+                self._troubles.note("engine", "")
+            if self._held.entry_points != sorted(one["entry_point"] for one in status["listeners"]):
+                # It was told to close some, or all, or to listen again.
+                await self._hold()
             # Without a revision it was told nothing yet: the first snapshot will come, and with it the replacement.
             if self._outdated and status.get("revision") is not None and 0 < self._replace_after <= time.monotonic():
                 with contextlib.suppress(UnreachableError):
                     await apply_last()
 
+    async def _until_it_ends(self) -> None:
+        """Return as soon as the engine's process ends, or after some time."""
+        try:
+            descriptor = os.pidfd_open(self._pid)
+        except OSError:
+            await asyncio.sleep(WATCH if self._pid == 0 else SHORTEST_PAUSE)
+            return
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(descriptor, ended.set)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WATCH):
+                    await ended.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+
+    async def _again(self, reason: str, apply_last: Callable[[], Awaitable[None]]) -> None:
+        """Start the engine again, at once if this is the first crash for a while."""
+        code = self._process.poll() if self._process else None
+        self._bury()
+        if time.monotonic() - self._started > HEALTHY_AFTER:
+            self._crashes = 0
+        pause = min(SHORTEST_PAUSE * 2**self._crashes, LONGEST_PAUSE) if self._crashes else 0.0
+        self._crashes += 1
+        _log.error("the engine is gone; starting it again", reason=reason, code=code, pause=pause)
+        if self._crashes > 1:
+            self._troubles.note(
+                "engine",
+                f"the engine crashes again and again (last exit code {code}): requests fail; its last lines in the "
+                "node's log say why, and a rollback of the last change may help",
+            )
+        if self._crashes > HOLDING:
+            self._held.release()
+        await asyncio.sleep(pause)
+        self._started = time.monotonic()
+        self._gone = bool(self._held)
+        try:
+            if not self._gone:
+                await self._start()
+            await apply_last()
+            if self._gone:
+                # There was nothing to tell it.
+                self._held.release()
+                await self._start()
+        except TraefikeeError as failure:
+            _log.error("the engine cannot be started", reason=str(failure))
+        finally:
+            self._gone = False
+
+    async def _succeed(self, snapshot: bytes) -> None:
+        """Start an engine in the place of the one that is gone, and have it serve the sockets that are held.
+
+        :raises TraefikeeError: if there is no engine then.
+        """
+        self._gone = False
+        try:
+            await self._end_earlier_attempt()
+            current = self._statedir.engine_socket
+            lending = asyncio.ensure_future(asyncio.to_thread(self._held.lender(current), START))
+            process = self._run("--control", str(self._new_socket), "--take-over", str(current))
+            new = Engine(self._new_socket)
+            try:
+                status = await new.wait_until_it_answers(START, lambda: process.poll() is None)
+                await new.apply(snapshot)
+                await lending
+            except (TraefikeeError, OSError, asyncio.CancelledError) as error:
+                # An answer that was lost does not say that it does not serve.
+                if isinstance(error, SnapshotRefusedError) or not await self._is(process.pid):
+                    process.terminate()
+                    raise
+            finally:
+                await new.close()
+                lending.cancel()
+        except SnapshotRefusedError:
+            self._held.release()
+            await self._start()
+            raise
+        except (TraefikeeError, OSError) as error:
+            _log.warning("the sockets could not be given to the new engine; it binds its own", reason=str(error))
+            self._held.release()
+            await self._start()
+            await self.client.apply(snapshot)
+            return
+        await self.client.reconnect()
+        self._process, self._outdated, self._pid = process, False, process.pid
+        self.version = str(status.get("version", ""))
+        _log.info("the engine is back; nobody who connected meanwhile was refused", pid=process.pid)
+
     async def stop(self) -> None:
         """End the engine gracefully, and one that was replaced and still finishes what it had."""
+        self._held.release()
         replaced = Engine(self._old_socket)
         with contextlib.suppress(UnreachableError):
             await replaced.stop()
@@ -163,12 +308,13 @@ class DataEngine:
 
     async def close(self) -> None:
         """Ask nothing any more; the engine goes on."""
+        self._held.release()
         await self.client.close()
 
     async def _start(self) -> None:
-        self._process = self._run("--control", str(self._statedir.engine_socket))
-        self._outdated = False
-        self.version = str((await self.client.wait_until_it_answers(START))["version"])
+        process = self._process = self._run("--control", str(self._statedir.engine_socket))
+        self._outdated, self._pid, self._held_for = False, process.pid, b""
+        self.version = str((await self.client.wait_until_it_answers(START, lambda: process.poll() is None))["version"])
         if self.drained:
             await self.client.drain()
 
@@ -208,7 +354,8 @@ class DataEngine:
         finally:
             await new.close()
         await self.client.reconnect()
-        self._process, self._outdated = process, False
+        self._process, self._outdated, self._pid = process, False, process.pid
+        self._held_for = b""
         before, self.version = self.version, str(status.get("version", ""))
         _log.info("the installed engine has taken over", before=before, version=self.version, pid=process.pid)
 

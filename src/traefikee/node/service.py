@@ -82,7 +82,7 @@ class Service:
         mark = self.mark
         if mark is not None:
             # An engine that is drained does not mind; one that was started meanwhile, by anybody, is drained so.
-            await self._engine.client.drain()
+            await self._engine.drain()
             accepting, connections, requests = await self._engine.open()
             if self.mark != mark:
                 return

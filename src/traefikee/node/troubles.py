@@ -9,8 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from traefikee import log
+from traefikee.errors import TraefikeeError
 
 _log = log.get("node")
+
+
+def unwritten(error: TraefikeeError, older: str) -> str:
+    """Return the trouble of a file that could not be written.
+
+    :param older: what the next start would begin with.
+    """
+    return f"{error.cause}, and a restart would begin with {older}; {error.next_step}"
 
 
 class Troubles:
