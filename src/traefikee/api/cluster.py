@@ -37,7 +37,7 @@ from traefikee.node.frames import Frames
 from traefikee.node.log_collecting import Sources
 from traefikee.node.log_desk import LogDesk
 from traefikee.node.news import News
-from traefikee.node.publishing import SnapshotStore
+from traefikee.node.publishing import PART_BYTES, SnapshotStore
 from traefikee.node.store_upkeep import OwnMember
 
 _log = log.get("nodes")
@@ -273,8 +273,16 @@ class Cluster:
         names = [link.name for link in pointer.snapshot]
         have = request.query_params.get("have", "")
         first = names.index(have) + 1 if have in names else 0
-        content = await self._frames.get(pointer.snapshot, first)
-        return Response(content, media_type="application/octet-stream")
+        frames = await self._frames.read(pointer.snapshot, first)
+
+        async def content() -> AsyncIterator[bytes]:
+            # What all of them share, in pieces: a copy for each of many data nodes would be much.
+            for frame in frames:
+                for start in range(0, len(frame), PART_BYTES):
+                    yield frame[start : start + PART_BYTES]
+
+        length = {"Content-Length": str(sum(map(len, frames)))}
+        return StreamingResponse(content(), media_type="application/octet-stream", headers=length)
 
     async def report(self, request: Request) -> Response:
         """``POST /v1/report``: a data node's sign of life, which this control node keeps in the store."""

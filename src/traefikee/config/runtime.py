@@ -12,6 +12,8 @@ Severity: TypeAlias = Literal["error", "warning"]
 
 MOST_TOLD = 500
 """Number of errors and warnings of each provider that are kept and shown."""
+LONGEST_MESSAGE = 500
+"""Characters of each: all of them together have to fit into one key of the store."""
 KEY_VALUE_PROVIDERS = frozenset({"consul", "etcd", "etcdv3", "zk", "boltdb"})
 """Names of providers whose objects consist of keys in lower case with slashes; others have tables."""
 
@@ -61,6 +63,8 @@ def told(errors: Iterable[ObjectError]) -> tuple[ObjectError, ...]:
     """
     by_provider: dict[str, dict[ObjectError, None]] = {}
     for error in errors:
+        if len(error.message) > LONGEST_MESSAGE:
+            error = error.model_copy(update={"message": f"{error.message[:LONGEST_MESSAGE]} ..."})
         by_provider.setdefault(error.provider, {})[error] = None
     found: list[ObjectError] = []
     for provider, ones in by_provider.items():

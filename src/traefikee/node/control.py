@@ -50,6 +50,7 @@ from traefikee.node.supervisor import Child
 from traefikee.node.troubles import Troubles, unwritten
 
 ENGINE_START = 10.0
+ENGINE_AGAIN = 0.5
 STORE_START = 60.0
 ENGINE_GRACE = 4.0
 STORE_GRACE = 5.0
@@ -239,7 +240,12 @@ class ControlNode:
     async def _start_engine(self, tasks: asyncio.TaskGroup) -> None:
         argv = engines.command(engines.find(), self.statedir.engine_socket, log_format="json", die_with_parent=True)
         self._engine_child = Child(
-            "engine", argv, self.statedir.path, environment=engines.environment(), on_restart=self._engine_again
+            "engine",
+            argv,
+            self.statedir.path,
+            environment=engines.environment(),
+            on_restart=self._engine_again,
+            troubles=self.troubles,
         )
         await self._engine_child.start()
         tasks.create_task(self._engine_child.supervise(), name="engine")
@@ -247,8 +253,22 @@ class ControlNode:
         await self._apply(self._addresses)
 
     async def _engine_again(self) -> None:
-        await self.engine.wait_until_it_answers(ENGINE_START)
-        await self._apply(self._addresses)
+        """Tell an engine that was started again what to do, until it knows or is gone as well."""
+
+        def alive() -> bool:
+            return self._engine_child is not None and self._engine_child.pid is not None
+
+        while alive():
+            try:
+                await self.engine.wait_until_it_answers(ENGINE_START, alive)
+                await self._apply(self._addresses)
+            except TraefikeeError as error:
+                # Somebody may have taken the port at this moment: a node that runs waits until it is free again.
+                self.troubles.note("engine's ports", f"{error.cause}; {error.next_step or 'it is tried again'}")
+                await asyncio.sleep(ENGINE_AGAIN)
+            else:
+                self.troubles.note("engine's ports", "")
+                return
 
     async def apply_again(self) -> None:
         """Put the internal entry points in force with the certificate that the node has by now.
@@ -324,7 +344,13 @@ class ControlNode:
             quota=self.options.store_quota,
         )
         self._etcd_child = Child(
-            "etcd", argv, self.statedir.etcd, environment=etcd.environment(), quiet=True, on_end=self._store_ended
+            "etcd",
+            argv,
+            self.statedir.etcd,
+            environment=etcd.environment(),
+            quiet=True,
+            on_end=self._store_ended,
+            troubles=self.troubles,
         )
         await self._etcd_child.start()
         self._tasks.create_task(self._etcd_child.supervise(), name="etcd")

@@ -52,8 +52,12 @@ SNAPSHOT_FILE = "snapshot file"
 PEERS_FILE = "peers file"
 GENERATION_FILE = "generation file"
 """What may be troubled."""
+LONGEST_REFUSAL = 2000
+"""Characters of it in a report."""
 MOST_DOWN = 500
 """Services with servers that are down, of which a report tells."""
+MOST_URLS = 5000
+"""Servers of all of them together: a report is one key of the store."""
 
 _log = log.get("data")
 
@@ -69,6 +73,17 @@ class DataOptions:
     bind: str | None
     socket: Path
     log_format: str
+
+
+def listed(down: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Return the services with servers that are down that a report tells of, each with all of them."""
+    found, urls = {}, 0
+    for name, servers in sorted(down.items())[:MOST_DOWN]:
+        urls += len(servers)
+        if urls > MOST_URLS:
+            break
+        found[name] = servers
+    return found
 
 
 class DataNode:
@@ -393,6 +408,7 @@ class DataNode:
     # --- reports ---
 
     def _report(self, *, leaving: bool = False) -> DataReport:
+        down = listed(self._down)
         return DataReport(
             name=self._identity.name,
             certificate_serial=self._identity.certificate_serial,
@@ -402,10 +418,10 @@ class DataNode:
                 engine_version=self._engine.version,
                 revision=self._applied,
                 refused_revision=self._refused[0] if self._refused else None,
-                refusal=self._refused[1] if self._refused else "",
+                refusal=self._refused[1][:LONGEST_REFUSAL] if self._refused else "",
                 counters=self._counters,
-                down=dict(sorted(self._down.items())[:MOST_DOWN]),
-                down_unlisted=max(0, len(self._down) - MOST_DOWN),
+                down=down,
+                down_unlisted=len(self._down) - len(down),
                 emptying=self._service.emptying,
                 undrain_problem=self._service.problem,
                 certificate=self._certificate.report(),

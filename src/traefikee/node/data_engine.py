@@ -73,6 +73,7 @@ class DataEngine:
         self._pid = 0
         self._started = 0.0
         self._crashes = 0
+        self._stopping = False
         self.client = Engine(statedir.engine_socket)
         self.version = ""
         self.drained = False
@@ -128,6 +129,8 @@ class DataEngine:
         await self.client.drain()
 
     async def _hold(self) -> None:
+        if self._stopping:
+            return
         try:
             await asyncio.to_thread(self._held.take, self._statedir.engine_socket)
         except UnreachableError as error:
@@ -153,12 +156,14 @@ class DataEngine:
         await self.client.apply(snapshot)
 
     async def keep(self, apply_last: Callable[[], Awaitable[None]]) -> None:
-        """Start the engine again whenever it is gone, and try again to replace it; runs until cancelled.
+        """Start the engine again whenever it is gone, and try again to replace it, until cancelled or stopped.
 
         :param apply_last: puts the last snapshot in force by :meth:`apply`, if there is one.
         """
-        while True:
+        while not self._stopping:
             await self._until_it_ends()
+            if self._stopping:
+                return
             try:
                 status = await self.client.status()
             except UnreachableError as error:
@@ -267,6 +272,7 @@ class DataEngine:
 
     async def stop(self) -> None:
         """End the engine gracefully, and one that was replaced and still finishes what it had."""
+        self._stopping = True
         self._held.release()
         replaced = Engine(self._old_socket)
         with contextlib.suppress(UnreachableError):

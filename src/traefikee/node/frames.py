@@ -20,6 +20,13 @@ class Frames:
         self._reading: dict[str, asyncio.Task[bytes]] = {}
 
     async def get(self, chain: Sequence[Link], first: int = 0) -> bytes:
+        """Return the packed changes of a chain from one of its links on, in one.
+
+        :raises UnreachableError: as :meth:`read`.
+        """
+        return b"".join(await self.read(chain, first))
+
+    async def read(self, chain: Sequence[Link], first: int = 0) -> list[bytes]:
         """Return the packed changes of a chain from one of its links on.
 
         :param chain: the whole chain, as it is published now.
@@ -29,7 +36,7 @@ class Frames:
         for blob in [one for one in self._reading if one not in current]:
             # Who still waits for it goes on waiting.
             del self._reading[blob]
-        return b"".join([await self._one(link) for link in chain[first:]])
+        return [await self._one(link) for link in chain[first:]]
 
     async def _one(self, link: Link) -> bytes:
         reading = self._reading.get(link.blob)

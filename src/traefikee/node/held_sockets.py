@@ -14,6 +14,7 @@ import array
 import json
 import os
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ class HeldSockets:
     def __init__(self) -> None:
         self._offer: list[dict[str, Any]] = []
         self._sockets: list[int] = []
+        self._lock = threading.Lock()
+        self._releases = 0
 
     def __bool__(self) -> bool:
         return bool(self._sockets)
@@ -46,10 +49,12 @@ class HeldSockets:
         return sorted(str(one["entry_point"]) for one in self._offer)
 
     def release(self) -> None:
-        """Hold them no longer."""
-        for descriptor in self._sockets:
-            os.close(descriptor)
-        self._sockets, self._offer = [], []
+        """Hold them no longer; nor those that are being taken at this moment."""
+        with self._lock:
+            self._releases += 1
+            for descriptor in self._sockets:
+                os.close(descriptor)
+            self._sockets, self._offer = [], []
 
     def take(self, path: Path) -> None:
         """Get the sockets of the engine that answers on a control socket, in the place of those that are held.
@@ -57,7 +62,7 @@ class HeldSockets:
         :raises UnreachableError: if it does not give them: then none are held.
         """
         self.release()
-        received = _Received()
+        releases, received = self._releases, _Received()
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
                 stream.settimeout(ANSWER)
@@ -78,7 +83,12 @@ class HeldSockets:
             for descriptor in received.sockets:
                 os.close(descriptor)
             raise UnreachableError(f"the engine's sockets cannot be held: {error}", kind="engine") from error
-        self._offer, self._sockets = offer, received.sockets
+        with self._lock:
+            if self._releases == releases:
+                self._offer, self._sockets = offer, received.sockets
+                return
+        for descriptor in received.sockets:
+            os.close(descriptor)
 
     def lender(self, path: Path) -> Callable[[float], None]:
         """Take the place of the engine that was found at a control socket and is gone; return what lends the sockets.

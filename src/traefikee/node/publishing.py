@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
@@ -225,12 +225,11 @@ class SnapshotStore:
             await term.transact([], [Delete(f"{state.BLOBS}{blob}/", prefix=True)])
         return done
 
-    async def frames(self, links: Sequence[Link]) -> bytes:
-        """Return the packed changes of some links.
+    async def parts(self, links: Sequence[Link]) -> AsyncIterator[bytes]:
+        """Yield the packed changes of some links, part by part.
 
         :raises UnreachableError: if one is not (no longer) there whole.
         """
-        found = []
         for link in links:
             for number in range(link.parts):
                 part = await self._store.get(part_key(link.blob, number))
@@ -238,8 +237,14 @@ class SnapshotStore:
                     raise UnreachableError(
                         f"part {number + 1} of the change {link.name[:12]} is gone", kind="superseded"
                     )
-                found.append(part.value)
-        return b"".join(found)
+                yield part.value
+
+    async def frames(self, links: Sequence[Link]) -> bytes:
+        """Return the packed changes of some links.
+
+        :raises UnreachableError: if one is not (no longer) there whole.
+        """
+        return b"".join([part async for part in self.parts(links)])
 
     async def read(self, links: Sequence[Link]) -> State:
         """Return the state that a chain makes.

@@ -41,9 +41,13 @@ from traefikee.providers.base import Emitted, Failed, Provider
 from traefikee.providers.consul import ConsulProvider
 from traefikee.providers.file.content import PROVIDER, Content
 from traefikee.providers.file.provider import FileProvider
+from traefikee.providers.steadiness import Steadiness
 
 FIRST_WAIT = 3.0
 """Seconds that a new deployment waits for the first word of its providers before it is published without."""
+LONGEST_MESSAGE = 2000
+"""Characters of what is told of a provider's state."""
+FLAPPING = "it comes and goes; what it said last is in force"
 MOST_CHECKS = 10
 """How often a snapshot is compiled again without what the engine's check refused."""
 PROVIDERS = ("consul", "file")
@@ -114,6 +118,7 @@ class Routing:
         self._emitted: dict[str, Emitted] = {}
         self._statuses: dict[str, ProviderStatus] = {}
         self._heard: set[str] = set()
+        self._last_heard: dict[str, Emitted | Failed] = {}
         self._news = asyncio.Event()
         self._memory = Memory()
         self._passed: Objects = {}
@@ -178,27 +183,50 @@ class Routing:
         return runtime.objects
 
     def _listener(self, name: str) -> Callable[[Emitted | Failed], None]:
+        steadiness = Steadiness()
+
         def listen(heard: Emitted | Failed) -> None:
             self._heard.add(name)
-            before = self._statuses[name]
+            now = time.monotonic()
             if isinstance(heard, Emitted):
                 self._emitted[name] = heard
-                status, message = "ok", "; ".join(heard.notes)
             else:
-                status, message = "error", heard.message
-            counted = self._emitted[name].configuration if name in self._emitted else DynamicConfiguration()
-            self._statuses[name] = ProviderStatus(
-                state=status,
-                since=before.since if before.state == status else _now(),
-                message=message,
-                frontends=len(counted.frontends),
-                backends=len(counted.backends),
-                source=self._emitted[name].source if name in self._emitted else before.source,
-                routers=len(counted.routers),
-            )
-            self._news.set()
+                steadiness.failed(now)
+            tell(heard)
+
+        def tell(heard: Emitted | Failed) -> None:
+            self._last_heard[name] = heard
+            if wait := steadiness.steady_in(time.monotonic()):
+                # One status while it comes and goes, and not one with every turn.
+                asyncio.get_running_loop().call_later(wait + 0.01, lambda: tell_again(heard))
+                before = self._statuses[name]
+                reason = heard.message if isinstance(heard, Failed) else ""
+                told = before.message if before.message.startswith(FLAPPING) else f"{FLAPPING}, last: {reason}"
+                self._note(name, "error", told)
+            elif isinstance(heard, Emitted):
+                self._note(name, "ok", "; ".join(heard.notes))
+            else:
+                self._note(name, "error", heard.message)
+
+        def tell_again(heard: Emitted | Failed) -> None:
+            if self._last_heard[name] is heard:
+                tell(heard)
 
         return listen
+
+    def _note(self, name: str, status: str, message: str) -> None:
+        before = self._statuses[name]
+        counted = self._emitted[name].configuration if name in self._emitted else DynamicConfiguration()
+        self._statuses[name] = ProviderStatus(
+            state=status,
+            since=before.since if before.state == status else _now(),
+            message=message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]} ...",
+            frontends=len(counted.frontends),
+            backends=len(counted.backends),
+            source=self._emitted[name].source if name in self._emitted else before.source,
+            routers=len(counted.routers),
+        )
+        self._news.set()
 
     async def _follow_ticket_keys(self) -> None:
         """Publish again when the keys of TLS session tickets have changed."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from traefikee import log
 from traefikee.errors import TraefikeeError
+from traefikee.node.troubles import Troubles
 
 SHORTEST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
@@ -25,6 +26,7 @@ class Child:
     """One supervised child process.
 
     :param quiet: its warnings are of interest only to who debugs it.
+    :param troubles: where it is told that it ends again and again.
     :ivar last_lines: the newest lines of its output, for an error message.
     """
 
@@ -38,6 +40,7 @@ class Child:
         quiet: bool = False,
         on_end: Callable[[Child], None] | None = None,
         on_restart: Callable[[], Awaitable[None]] | None = None,
+        troubles: Troubles | None = None,
     ) -> None:
         self.name = name
         self.argv = list(argv)
@@ -46,6 +49,7 @@ class Child:
         self._quiet = quiet
         self._on_end = on_end
         self._on_restart = on_restart
+        self._troubles = troubles
         self._process: asyncio.subprocess.Process | None = None
         self._log = log.get(name)
         self.last_lines: deque[str] = deque(maxlen=KEPT_LINES)
@@ -62,6 +66,7 @@ class Child:
 
         :raises TraefikeeError: if it cannot be started at all.
         """
+        self.last_lines.clear()
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self.argv,
@@ -80,10 +85,12 @@ class Child:
 
         ``on_end`` is called first and may raise to end the supervision; ``on_restart`` once it runs again.
         """
-        pause = SHORTEST_PAUSE
+        crashes = 0
         while True:
             started = time.monotonic()
+            healthy = asyncio.get_running_loop().call_later(HEALTHY_AFTER, self._tell, "")
             await self.wait()
+            healthy.cancel()
             if self.stopping:
                 return
             if self._on_end:
@@ -92,19 +99,31 @@ class Child:
                 await self._start_again()
                 continue
             if time.monotonic() - started > HEALTHY_AFTER:
-                pause = SHORTEST_PAUSE
+                crashes = 0
+            # Once is put right at once; the pauses are for what ends again and again.
+            pause = min(SHORTEST_PAUSE * 2**crashes, LONGEST_PAUSE) if crashes else 0.0
+            crashes += 1
             self._log.error("ended unexpectedly; starting it again", code=self.exit_code, pause=pause)
+            if crashes > 1:
+                self._tell(_trouble(self.name, self.exit_code, self.last_lines))
             await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
             await self._start_again()
 
     async def _start_again(self) -> None:
-        await self.start()
+        try:
+            await self.start()
+        except TraefikeeError as error:
+            self._log.error(error.cause)
+            return
         if self._restarting is not None:
             self._restarting.set()
             self._restarting = None
         if self._on_restart:
             await self._on_restart()
+
+    def _tell(self, sentence: str) -> None:
+        if self._troubles is not None:
+            self._troubles.note(self.name, sentence)
 
     async def wait(self) -> int:
         """Pass the process's output to the log until it ends; return its exit code."""
@@ -154,6 +173,16 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+DISK_FULL = "no space left on device"
+
+
+def _trouble(name: str, code: int | None, last_lines: Sequence[str]) -> str:
+    """Say that a child ends again and again, and why if its last words tell."""
+    if any(DISK_FULL in line.lower() for line in last_lines):
+        return f"{name} cannot write: the disk of the state directory is full; free space on that disk"
+    return f"{name} ends again and again (last exit code {code}); its last lines in this node's log say why"
 
 
 def _read_line(line: str) -> tuple[str, str, dict[str, str]]:

@@ -7,6 +7,7 @@ import base64
 import binascii
 import json
 import ssl
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ from traefikee.providers import kv
 from traefikee.providers.base import Emitted, Failed, Listener, Provider
 from traefikee.providers.files import load_files
 from traefikee.providers.kv.reader import Counts, everyone
+from traefikee.providers.steadiness import Steadiness
 from traefikee.tls import load_pair
 
 WAIT = 55
@@ -51,13 +53,14 @@ class ConsulProvider(Provider):
     async def run(self, listener: Listener) -> None:
         """See :meth:`Provider.run`; endpoints are tried in turn."""
         pause, turn, failed = SHORTEST_PAUSE, 0, ""
+        steadiness = Steadiness()
         while True:
             endpoint = self._endpoints[turn % len(self._endpoints)]
             progressed = False
 
             def heard(emitted: Emitted | Failed, endpoint: str = endpoint) -> None:
                 nonlocal progressed, failed
-                if failed:
+                if failed and not steadiness.steady_in(time.monotonic()):
                     self._log.info("Consul answers again", endpoint=endpoint)
                 progressed, failed = True, ""
                 listener(emitted)
@@ -72,7 +75,13 @@ class ConsulProvider(Provider):
                     pause = SHORTEST_PAUSE
                 message = f"{endpoint}: {error.cause}"
                 if message != failed:
-                    self._log.warning("Consul cannot be read; its last configuration stays", reason=message)
+                    steady = not steadiness.steady_in(time.monotonic())
+                    steadiness.failed(time.monotonic())
+                    if steadiness.steady_in(time.monotonic()) and steady:
+                        self._log.warning("Consul comes and goes; its last configuration stays, and this is not told "
+                                          "again until it is steady for a minute", reason=message)  # fmt: skip
+                    elif steady:
+                        self._log.warning("Consul cannot be read; its last configuration stays", reason=message)
                     listener(Failed(message))
                     failed = message
             await asyncio.sleep(pause)

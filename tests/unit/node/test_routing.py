@@ -1,12 +1,16 @@
 """What of a snapshot the leader has its engine check."""
 
+import asyncio
 import json
 from typing import Any
 
+from traefikee.cluster.state import ProviderStatus
 from traefikee.compile import snapshot as snap
+from traefikee.config.dynamic import DynamicConfiguration
 from traefikee.config.static import ConsulOptions, StaticConfiguration
 from traefikee.node.publishing import snapshot_objects
-from traefikee.node.routing import make_providers, to_check
+from traefikee.node.routing import FLAPPING, LONGEST_MESSAGE, Routing, make_providers, to_check
+from traefikee.providers.base import Emitted, Failed
 from traefikee.providers.consul import ConsulProvider
 
 
@@ -74,3 +78,35 @@ def test_constraints_reach_the_provider() -> None:
     assert not provider.counts(("web", "old"))
     assert not provider.counts(())
     assert make_providers(StaticConfiguration()) == []
+
+
+def test_a_provider_that_comes_and_goes_has_one_status() -> None:
+    async def turns() -> None:
+        routing = Routing.__new__(Routing)
+        routing._emitted, routing._last_heard, routing._heard = {}, {}, set()
+        routing._news = asyncio.Event()
+        routing._statuses = {"consul": ProviderStatus(state="starting", since="")}
+        listen = routing._listener("consul")
+        statuses = []
+        for number in range(6):
+            listen(Emitted(DynamicConfiguration()))
+            statuses.append(routing._statuses["consul"])
+            listen(Failed(f"refused {number}"))
+            statuses.append(routing._statuses["consul"])
+        assert [one.state for one in statuses[:5]] == ["ok", "error", "ok", "error", "ok"]
+        assert len(set(statuses[5:])) == 1, "from the third failure on nothing is written any more"
+        assert statuses[-1].message == f"{FLAPPING}, last: refused 2"
+
+    asyncio.run(turns())
+
+
+def test_a_long_message_is_cut() -> None:
+    async def turns() -> None:
+        routing = Routing.__new__(Routing)
+        routing._emitted, routing._last_heard, routing._heard = {}, {}, set()
+        routing._news = asyncio.Event()
+        routing._statuses = {"consul": ProviderStatus(state="starting", since="")}
+        routing._listener("consul")(Failed("x" * 10_000))
+        assert len(routing._statuses["consul"].message) < LONGEST_MESSAGE + 10
+
+    asyncio.run(turns())
