@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from traefikee.cluster import state
-from traefikee.cluster.store import PATIENCE, Compare, Delete, KeyValue, Put, Store, StoreMember
+from traefikee.cluster.store import Compare, Delete, KeyValue, Put, Store, StoreMember
 from traefikee.errors import TraefikeeError
 
 
@@ -40,7 +40,7 @@ class FencedStore:
         return await self._store.list_keys(prefix)
 
     async def transact(
-        self, compares: Sequence[Compare], operations: Sequence[Put | Delete], *, patience: float = PATIENCE
+        self, compares: Sequence[Compare], operations: Sequence[Put | Delete], *, patience: float | None = None
     ) -> int | None:
         """Carry out the operations if the term goes on and every other comparison holds, all or none.
 

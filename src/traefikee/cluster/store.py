@@ -153,9 +153,12 @@ class Store:
 
     Every method raises :class:`~traefikee.errors.UnreachableError` when etcd does not answer (no process, no quorum):
     a write's outcome is then unknown, not failed.
+
+    :ivar patience: seconds that etcd may take for what is small: more than :data:`PATIENCE` where its disk is slow.
     """
 
     def __init__(self, socket: Path) -> None:
+        self.patience = PATIENCE
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=str(socket)), base_url="http://etcd", timeout=REQUEST_TIMEOUT
         )
@@ -230,19 +233,19 @@ class Store:
         return int((await self._post("/v3/kv/range", body, PATIENCE)).get("count", 0))
 
     async def _range(self, body: dict[str, Any]) -> tuple[int, list[KeyValue]]:
-        answer = await self._post("/v3/kv/range", body, PATIENCE)
+        answer = await self._post("/v3/kv/range", body, self.patience)
         return int(answer["header"]["revision"]), [_key_value(raw) for raw in answer.get("kvs", ())]
 
     async def transact(
-        self, compares: Sequence[Compare], operations: Sequence[Put | Delete], *, patience: float = PATIENCE
+        self, compares: Sequence[Compare], operations: Sequence[Put | Delete], *, patience: float | None = None
     ) -> int | None:
         """Carry out the operations if every comparison holds, all or none.
 
-        :param patience: seconds to wait for the answer; the outcome is unknown after them.
+        :param patience: seconds to wait for the answer, if not :attr:`patience`; the outcome is unknown after them.
         :returns: the revision of the write, or None if a comparison failed.
         """
         body = {"compare": [_compare(one) for one in compares], "success": [_operation(one) for one in operations]}
-        answer = await self._post("/v3/kv/txn", body, patience)
+        answer = await self._post("/v3/kv/txn", body, patience or self.patience)
         return int(answer["header"]["revision"]) if answer.get("succeeded") else None
 
     async def watch(self, prefix: str, from_revision: int) -> AsyncIterator[Changes]:
@@ -281,17 +284,17 @@ class Store:
 
     async def grant(self, ttl: int) -> int:
         """Make a lease of so many seconds and return its id."""
-        return int((await self._post("/v3/lease/grant", {"TTL": ttl}, PATIENCE))["ID"])
+        return int((await self._post("/v3/lease/grant", {"TTL": ttl}, self.patience))["ID"])
 
     async def keep_alive(self, lease: int) -> bool:
         """Renew a lease; False means that it has ended."""
-        answer = await self._post("/v3/lease/keepalive", {"ID": str(lease)}, PATIENCE)
+        answer = await self._post("/v3/lease/keepalive", {"ID": str(lease)}, self.patience)
         return int(answer.get("result", {}).get("TTL", 0)) > 0
 
     async def revoke(self, lease: int) -> None:
         """End a lease and with it its keys; one that has ended already is fine."""
         with contextlib.suppress(StoreRefusedError):
-            await self._post("/v3/lease/revoke", {"ID": str(lease)}, PATIENCE)
+            await self._post("/v3/lease/revoke", {"ID": str(lease)}, self.patience)
 
     # --- membership ---
 

@@ -51,6 +51,8 @@ from traefikee.node.troubles import Troubles, unwritten
 
 ENGINE_START = 10.0
 ENGINE_AGAIN = 0.5
+FAILED_STARTS = 3
+"""Ends of etcd in a row, each soon after its start, after which it is told that it does not start."""
 STORE_START = 60.0
 ENGINE_GRACE = 4.0
 STORE_GRACE = 5.0
@@ -391,9 +393,13 @@ class ControlNode:
                 if alone and waited > STORE_START:
                     words = self._etcd_child.last_lines[-1] if self._etcd_child and self._etcd_child.last_lines else ""
                     raise TraefikeeError(f"etcd does not come up: {words or error.cause}", kind="etcd") from error
-                if waited % 5 < 0.1:
+                child = self._etcd_child
+                if child is not None and child.failed_starts >= FAILED_STARTS:
+                    self.troubles.note("store start", self._does_not_start(child))
+                elif waited % 5 < 0.1:
                     _log.info("waiting for the store to have a quorum", seconds=round(waited))
             else:
+                self.troubles.note("store start", "")
                 return
 
     async def hand_raft_over(self) -> None:
@@ -406,6 +412,13 @@ class ControlNode:
         others = [one for one in members if mine is not None and one.id != mine.id and not one.is_learner]
         if mine is not None and others and int((await self.store.status()).get("leader", 0)) == mine.id:
             await self.store.move_leadership(others[0].id)
+
+    def _does_not_start(self, child: Child) -> str:
+        words = child.last_words or "it says nothing"
+        return (
+            f"etcd does not start ({words}); if its data is damaged, stop this node, move {self.statedir.etcd}/data "
+            "away and start it again: it gets everything from the other control nodes, if a majority of them is well"
+        )
 
     # --- what follows the agreed state ---
 

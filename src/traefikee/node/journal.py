@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from traefikee import log
 from traefikee.compile import changes
 from traefikee.compile.changes import Change, Header, State
-from traefikee.errors import TraefikeeError
-from traefikee.node.statedir import StateDir
+from traefikee.node.statedir import StateDir, unwritable
 
 FILE = "snapshot"
 LEAST = 256 * 1024
@@ -81,6 +80,4 @@ class Journal:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise TraefikeeError(
-                f"{path} cannot be written: {error.strerror}", "free space on that disk", kind="statedir"
-            ) from error
+            raise unwritable(path, error) from error

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import fcntl
 import json
 import os
@@ -193,9 +194,7 @@ class StateDir:
                 Path(temporary).unlink(missing_ok=True)
                 raise
         except OSError as error:
-            raise TraefikeeError(
-                f"{self.path / name} cannot be written: {error.strerror}", "free space on that disk", kind="statedir"
-            ) from error
+            raise unwritable(self.path / name, error) from error
 
     def read(self, name: str) -> bytes | None:
         """Return a file's content, or None where there is none."""
@@ -236,6 +235,17 @@ class StateDir:
         self.wipe_store()
         for name in ("identity.json", "peers.json", "snapshot", "drained", "authority.json", "generation", "restored"):
             (self.path / name).unlink(missing_ok=True)
+
+
+def unwritable(path: Path, error: OSError) -> TraefikeeError:
+    """Return the error for a file of the state directory that cannot be written, with what helps against the reason."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "free space on that disk"
+    elif error.errno == errno.EROFS:
+        hint = "see in the kernel's log why that file system became read-only, and mount it for writing again"
+    else:
+        hint = "check that disk, and who owns the state directory"
+    return TraefikeeError(f"{path} cannot be written: {error.strerror}", hint, kind="statedir")
 
 
 def _first_line(error: Exception) -> str:

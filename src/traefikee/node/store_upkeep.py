@@ -18,7 +18,7 @@ from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.peers import Peer
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState
-from traefikee.cluster.store import Store
+from traefikee.cluster.store import PATIENCE, REQUEST_TIMEOUT, Store
 from traefikee.cluster.upkeep import Size
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import TraefikeeError, UnreachableError
@@ -29,6 +29,8 @@ EVERY = 10.0
 """Seconds between two looks at the store."""
 DEFRAGMENT_DEADLINE = 60.0
 """Seconds that one member may take; it answers nothing meanwhile."""
+WRITES = 8
+"""Writes to the disk that a change is waited for."""
 SLOW = 0.1
 """Seconds of one write to etcd's disk, on average, from which on the disk is told to be slow."""
 
@@ -80,7 +82,10 @@ class OwnMember:
         :raises UnreachableError: if it does not answer in time.
         """
         async with self._defragmenting:
-            before, began = await self.size(), time.monotonic()
+            before = await self.size()
+            if before.leads:
+                await self._step_aside(before.member)
+            began = time.monotonic()
             await self._store.defragment(DEFRAGMENT_DEADLINE)
             after = await self.size()
             _log.info(
@@ -89,6 +94,17 @@ class OwnMember:
                 after=upkeep.megabytes(after.file),
                 seconds=round(time.monotonic() - began, 2),
             )
+
+    async def _step_aside(self, member: int) -> None:
+        """Have another member lead etcd: its leader renews the leases of all nodes, and cannot while it is blocked."""
+        others = [one.id for one in await self._store.members() if one.id != member and not one.is_learner]
+        for other in others:
+            try:
+                await self._store.move_leadership(other)
+            except UnreachableError as error:
+                _log.debug("a member does not take etcd's lead", member=f"{other:x}", reason=error.cause)
+            else:
+                return
 
 
 class OtherMember:
@@ -196,6 +212,8 @@ class StoreUpkeep:
         if count <= before[1]:
             return "" if count < before[1] else self._troubles.get("store disk")
         mean = (seconds - before[0]) / (count - before[1])
+        # A change takes some writes, one after the other, on several members.
+        self._store.patience = min(REQUEST_TIMEOUT, max(PATIENCE, WRITES * mean))
         if mean < SLOW:
             return ""
         # In coarse steps, so that it is not told anew with every measurement.

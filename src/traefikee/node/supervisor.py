@@ -28,6 +28,8 @@ class Child:
     :param quiet: its warnings are of interest only to who debugs it.
     :param troubles: where it is told that it ends again and again.
     :ivar last_lines: the newest lines of its output, for an error message.
+    :ivar last_words: the last line of the run before, for one that ends again and again.
+    :ivar failed_starts: how often in a row it has ended soon after it was started.
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._log = log.get(name)
         self.last_lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self.last_words = ""
+        self.failed_starts = 0
         self.stopping = False
         self._restarting: asyncio.Event | None = None
 
@@ -85,7 +89,7 @@ class Child:
 
         ``on_end`` is called first and may raise to end the supervision; ``on_restart`` once it runs again.
         """
-        crashes = 0
+        self.failed_starts = 0
         while True:
             started = time.monotonic()
             healthy = asyncio.get_running_loop().call_later(HEALTHY_AFTER, self._tell, "")
@@ -98,13 +102,15 @@ class Child:
             if self._restarting is not None:
                 await self._start_again()
                 continue
+            self.last_words = self.last_lines[-1] if self.last_lines else ""
             if time.monotonic() - started > HEALTHY_AFTER:
-                crashes = 0
+                self.failed_starts = 0
             # Once is put right at once; the pauses are for what ends again and again.
+            crashes = self.failed_starts
             pause = min(SHORTEST_PAUSE * 2**crashes, LONGEST_PAUSE) if crashes else 0.0
-            crashes += 1
+            self.failed_starts += 1
             self._log.error("ended unexpectedly; starting it again", code=self.exit_code, pause=pause)
-            if crashes > 1:
+            if self.failed_starts > 1:
                 self._tell(_trouble(self.name, self.exit_code, self.last_lines))
             await asyncio.sleep(pause)
             await self._start_again()

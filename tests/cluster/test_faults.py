@@ -1,0 +1,551 @@
+"""The faults of docs/operations/faults.md, each on a cluster that is in use: what is told, what goes on, how it heals.
+
+The tests share one cluster of three control and two data nodes, a machine each. Each finds a whole cluster and leaves
+one. The store's quota is small, so that it can be filled.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.nodes import Node, _Unix
+from tests.cluster.places import enter_network, routes
+from tests.cluster.test_failover import HOST, World, leaders, published
+from tests.support.machine import Machine, Network
+from tests.support.wait import SLOWNESS, wait_for
+from traefikee.config.build import build_static
+
+STATE = "/var/lib/traefikee_state"
+ETCD = f"curl -s --unix-socket {STATE}/etcd/client:0 http://etcd"
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+
+
+class Faulty(World):
+    """The cluster, with what the tests do to it."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        make = self.cluster._place
+
+        def place(name: str) -> Machine:
+            machine = make(name)
+            assert isinstance(machine, Machine)
+            machine.env["TRAEFIKEE_STOREQUOTA"] = "16MiB"
+            return machine
+
+        self.cluster._place = place
+
+    def follower(self) -> Node:
+        """A control node that does not lead."""
+        return self.cluster.any_control(self.cluster.leader().name)
+
+    def warnings(self, node: Node) -> list[str]:
+        """What `list-nodes` warns of there."""
+        done = node.place.run("traefikee list-nodes")
+        assert done.returncode == 0, done.stderr
+        return [line.removeprefix("Warning: ") for line in done.stderr.splitlines()]
+
+    def warned(self, node: Node, pattern: str, deadline: float = 20) -> str:
+        """Wait until it warns of something."""
+
+        def found() -> str | None:
+            return next((one for one in self.warnings(node) if re.search(pattern, one)), None)
+
+        return wait_for(found, f"{node.name} warns of /{pattern}/", deadline, every=0.3)
+
+    def calm(self, deadline: float = 30) -> None:
+        """Wait until all are READY and nobody warns of anything."""
+        self.wait_until_whole(deadline)
+        for node in self.cluster.control.values():
+            wait_for(lambda node=node: not self.warnings(node), f"{node.name} warns of nothing", deadline, every=0.3)  # type: ignore[misc]
+
+    def pids(self, node: Node, program: str) -> list[int]:
+        """The processes of a program on a node's machine, as the machine numbers them."""
+        done = node.place.run(f"pgrep -x {program}")
+        return [int(pid) for pid in done.stdout.split()]
+
+
+@pytest.fixture(scope="module")
+def world(shared_network: Network) -> Iterator[Faulty]:
+    made = Faulty(shared_network)
+    try:
+        made.consul.start()
+        made.cluster.form(control=3, data=2)
+        keys = routes("app", f"Host:{HOST}", made.origin)
+        made.consul.put_all({f"traefik/{key}": value for key, value in keys.items()})
+        made.cluster.any_control().traefikee(
+            f"deploy --entryPoints='Name:http Address::80' --consul.endpoint={made.consul.endpoint}"
+        )
+        made.calm()
+        yield made
+    finally:
+        made.http.close()
+        made.consul.cleanup()
+
+
+@contextlib.contextmanager
+def full_disk(node: Node) -> Iterator[None]:
+    """No room in the file system of the state directory."""
+    node.place.check("mount -o remount,size=$(df --output=used -B1 /var/lib | tail -1) /var/lib")
+    try:
+        yield
+    finally:
+        node.place.check("mount -o remount,size=512m /var/lib")
+
+
+@contextlib.contextmanager
+def read_only(node: Node, folder: str = STATE) -> Iterator[None]:
+    """A file system that the kernel has made read-only after an error."""
+    node.place.check(f"mount --bind {folder} {folder} && mount -o remount,bind,ro {folder}")
+    try:
+        yield
+    finally:
+        node.place.check(f"umount {folder}")
+
+
+def fill(node: Node, megabytes: int) -> str:
+    """Write so much into the store past the product, over and over into the same keys; what etcd says last."""
+    script = (
+        "head -c 250000 /dev/urandom | base64 -w0 >/tmp/value; said=''\n"
+        f"for n in $(seq {megabytes * 3}); do\n"
+        "  key=$(printf '/fill/%d' $((n % 4)) | base64 -w0)\n"
+        '  printf \'{"key":"%s","value":"%s"}\' $key $(cat /tmp/value) >/tmp/body\n'
+        f"  said=$({ETCD}/v3/kv/put -m 5 -d @/tmp/body)\n"
+        'done; echo "$said"'
+    )
+    return node.place.run(script).stdout
+
+
+def unfill(node: Node) -> None:
+    """Take it out again."""
+    node.place.check(f'{ETCD}/v3/kv/deleterange -m 5 -d \'{{"key":"L2ZpbGwv","range_end":"L2ZpbGww"}}\'')
+
+
+def many(world: World, count: int) -> None:
+    """Change a lot in Consul: what no half-filled block of a file takes."""
+    keys: dict[str, str] = {}
+    for number in range(count):
+        keys |= routes(f"many-{number}", f"Host:{os.urandom(20).hex()}.example", world.origin)
+    world.consul.put_all({f"traefik/{key}": value for key, value in keys.items()})
+
+
+# --- disks ---
+
+
+def test_a_full_disk_on_a_control_node(world: Faulty) -> None:
+    node = world.follower()
+    asked = world.cluster.any_control(node.name)
+    with world.traffic():
+        with full_disk(node):
+            # etcd goes on for as long as the space it has set aside lasts.
+            wait_for(lambda: fill(asked, 10) and world.warnings(node), f"{node.name} warns", 60, every=0.1)
+            world.warned(node, f"{node.name}: etcd cannot write: the disk .* is full; free space on that disk")
+            wait_for(lambda: asked.status()[node.name] == "DOWN", "the others show it as DOWN", 20)
+            world.follows_changes()
+        unfill(asked)
+        world.calm()
+        world.follows_changes()
+
+
+def test_a_full_disk_on_a_data_node(world: Faulty) -> None:
+    node, asked = world.cluster.data["data-node-1"], world.cluster.any_control()
+    saved = node.statedir / "snapshot"
+    with world.traffic():
+        with full_disk(node):
+            before = saved.stat().st_mtime_ns
+            many(world, 200)
+            world.follows_changes()
+            world.warned(asked, f"{node.name}: .*/snapshot cannot be written: No space left on device, and a restart "
+                                "would begin with an older configuration; free space on that disk")  # fmt: skip
+        # By itself, without another change.
+        world.calm()
+        assert saved.stat().st_mtime_ns > before
+
+
+def test_a_state_directory_that_becomes_read_only(world: Faulty) -> None:
+    node, asked = world.cluster.data["data-node-2"], world.cluster.any_control()
+    node.place.check("mkdir -p /var/lib/other")
+    with world.traffic():
+        with read_only(node):
+            many(world, 50)
+            world.follows_changes()
+            world.warned(asked, f"{node.name}: .*/snapshot cannot be written: Read-only file system, .*; see in the")
+        world.calm()
+    with read_only(node, "/var/lib/other"):
+        done = node.place.run("traefikee start-data-node --peeraddresses=x:1 --token=y --statedir=/var/lib/other")
+    assert done.returncode == 1
+    assert "Error: the state directory /var/lib/other cannot be written: Read-only file system; " in done.stderr
+
+
+def test_a_slow_disk_on_every_control_node(world: Faulty) -> None:
+    """Half a second for each write: slow, told, and nobody loses the lead."""
+    nodes = list(world.cluster.control.values())
+    before = leaders(world), world.cluster.leader().name
+    terms = [term(node) for node in nodes]
+    slow = "strace -f -qq -o /dev/null -e trace=fdatasync,fsync -e inject=fdatasync,fsync:delay_enter=500000 -p {}"
+    tracers = [node.place.start(slow.format(world.pids(node, "etcd")[0]), name="slow disk") for node in nodes]
+    try:
+        with world.traffic():
+            began = time.monotonic()
+            for number in range(3):
+                world.cluster.any_control().traefikee(
+                    f"deploy --entryPoints='Name:http Address::80' --consul.endpoint={world.consul.endpoint}"
+                    f" --respondingTimeouts.idleTimeout={100 + number}",
+                    deadline=30,
+                )
+            assert time.monotonic() - began > 3, "the disk is slow"
+            world.follows_changes()
+            told = world.warned(
+                nodes[0], "the disk of the state directory is slow: a write of the store takes more than"
+            )
+            assert "; move it to a faster disk" in told
+            assert (leaders(world), world.cluster.leader().name) == before
+            assert [term(node) for node in nodes] == terms, "etcd has elected nobody else"
+    finally:
+        for tracer in tracers:
+            tracer.signal(signal.SIGTERM)
+            tracer.wait(20)
+    world.calm(60)
+
+
+def term(node: Node) -> int:
+    """etcd's election term."""
+    return int(json.loads(node.place.check(f"{ETCD}/v3/maintenance/status -d '{{}}'"))["raftTerm"])
+
+
+def test_a_store_that_is_full(world: Faulty) -> None:
+    """Its quota is used up within seconds, before the upkeep has looked."""
+    asked = world.cluster.any_control()
+    line = f"deploy --entryPoints='Name:http Address::80' --consul.endpoint={world.consul.endpoint}"
+    with world.traffic():
+
+        def full() -> bool:
+            return "database space exceeded" in fill(asked, 12)
+
+        wait_for(full, "etcd raises the alarm", 60, every=0.01)
+        done = asked.place.run(f"traefikee {line}")
+        if done.returncode:
+            # Unless the upkeep was as quick.
+            assert "Error: the store is full and takes no changes; it is cleaned up by itself" in done.stderr
+        wait_for(
+            lambda: asked.place.run(f"traefikee {line}").returncode == 0, "it takes deployments again", 40, every=1
+        )
+        unfill(asked)
+        world.calm()
+        world.follows_changes()
+    log = "".join(node.process.output for node in world.cluster.control.values())
+    for words in (
+        "the store's history was compacted",
+        "the store's file was defragmented",
+        "the store takes changes again",
+    ):
+        assert words in log
+
+
+# --- damaged files ---
+
+
+def test_damaged_files_of_a_data_node(world: Faulty) -> None:
+    node = world.cluster.data["data-node-1"]
+    node.kill_everything()
+    snapshot = node.statedir / "snapshot"
+    content = bytearray(snapshot.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    snapshot.write_bytes(content)
+    (node.statedir / "peers.json").write_text('["10.10')
+    process = node.start(f"traefikee start-data-node --peeraddresses={world.cluster.peers}")
+    process.wait_for_output("the saved snapshot cannot be read; a control node has to send it again", 20)
+    wait_for(lambda: world.status(node, HOST) == 200, "it serves what a control node has sent", 20)
+    world.calm()
+
+
+def test_damaged_data_of_a_control_nodes_etcd(world: Faulty) -> None:
+    node = world.follower()
+    with world.traffic():
+        node.kill_everything()
+        node.place.check(f"cd {STATE}/etcd/data/member && for f in snap/db wal/*.wal; do "
+                         "dd if=/dev/urandom of=$f bs=4096 count=64 conv=notrunc status=none; done")  # fmt: skip
+        world.cluster.restart(node.name)
+        told = node.process.wait_for_output(r"etcd does not start \(.*\); (.*)", 30)[1]
+        assert f"stop this node, move {STATE}/etcd/data away and start it again" in told
+        world.follows_changes()
+        # The step that it names.
+        assert node.process.terminate() == 0
+        node.place.check(f"mv {STATE}/etcd/data {STATE}/damaged")
+        world.cluster.restart(node.name)
+        world.calm(60)
+        node.place.check(f"rm -r {STATE}/damaged")
+
+
+# --- clocks ---
+
+
+@pytest.mark.parametrize(("role", "offset"), [("leader", "+7200"), ("follower", "-7200"), ("data", "+7200")])
+def test_a_clock_that_is_two_hours_off(world: Faulty, role: str, offset: str) -> None:
+    if role == "data":
+        node = world.cluster.data["data-node-1"]
+    else:
+        node = world.cluster.leader() if role == "leader" else world.follower()
+    faked = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"{offset}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: [node.place.env.pop(name) for name in faked])  # type: ignore[attr-defined]
+        node.kill_everything()
+        node.place.env.update(faked)  # type: ignore[attr-defined]
+        world.cluster.restart(node.name)
+        world.wait_until_whole()
+        if role == "leader":
+            for other in list(world.cluster.control.values()):
+                while world.cluster.leader().name != node.name and other is not node:
+                    # Whoever leads instead of it is stopped until it does.
+                    other = world.cluster.leader()
+                    other.process.signal(signal.SIGTERM)
+                    other.process.wait()
+                    world.another_leads(other, 15)
+                    world.cluster.restart(other.name)
+                    world.wait_until_whole()
+            assert world.cluster.leader() is node
+        shown = node.process.output
+        year = time.strftime("%Y-%m-%d %H", time.gmtime(time.time() + int(offset)))
+        assert year in shown or time.strftime("%Y-%m-%d %H", time.gmtime(time.time() - 30 + int(offset))) in shown
+        with world.traffic():
+            world.follows_changes()
+            world.cluster.any_control().traefikee(
+                f"deploy --entryPoints='Name:http Address::80' --consul.endpoint={world.consul.endpoint}"
+            )
+            # Longer than every lease.
+            held = time.monotonic() + 9
+            while time.monotonic() < held:
+                assert set(world.cluster.any_control().status().values()) == {"READY"}
+                time.sleep(0.5)
+    node.kill_everything()
+    world.cluster.restart(node.name)
+    world.calm()
+
+
+# --- connections, and processes that hang or crash ---
+
+
+def test_a_data_node_that_vanishes_without_a_word(world: Faulty) -> None:
+    """Its connections are half open on both sides: nobody has said goodbye."""
+    node, asked = world.cluster.data["data-node-2"], world.cluster.any_control()
+    machine = world.client.network.machines[node.name]
+    began = time.monotonic()
+    machine.kill_link()
+    try:
+        wait_for(lambda: asked.status()[node.name] == "DOWN", "its lease ends", 15)
+        node.process.wait_for_output("the connection to the control plane ended; another is looked for", 15)
+        assert time.monotonic() - began < 15 * SLOWNESS
+    finally:
+        machine.restore_link()
+    world.calm()
+    world.follows_changes()
+
+
+def test_a_leader_that_sleeps_together_with_its_etcd(world: Faulty) -> None:
+    leader = world.cluster.leader()
+    (etcd,) = world.pids(leader, "etcd")
+    with world.traffic():
+        leader.place.check(f"kill -STOP {etcd}")
+        leader.process.pause()
+        try:
+            new = world.another_leads(leader, 15)
+            world.follows_changes(20)
+            revision = published(new)
+        finally:
+            leader.place.check(f"kill -CONT {etcd}")
+            leader.process.resume()
+        world.wait_until_whole()
+        assert world.one_leader() != leader.name
+        assert published(new) >= revision
+        assert all(count == 1 for count in leaders(world).values()), leaders(world)
+        world.follows_changes()
+    world.calm()
+
+
+def test_an_etcd_that_crashes(world: Faulty) -> None:
+    node = world.follower()
+    asked = world.cluster.any_control(node.name)
+    with world.traffic():
+        (etcd,) = world.pids(node, "etcd")
+        node.place.check(f"kill -9 {etcd}")
+        wait_for(lambda: world.pids(node, "etcd") not in ([], [etcd]), "it is started again", 5, every=0.05)
+        world.wait_until_whole()
+        assert not world.warnings(node), "once is not worth a warning"
+        looping = node.place.start("while true; do pkill -9 -x etcd; sleep 0.1; done", name="killer")
+        try:
+            world.warned(node, f"{node.name}: etcd ends again and again .*; its last lines in this node's log say why")
+            wait_for(lambda: asked.status()[node.name] == "DOWN", "the others show it as DOWN", 20)
+            world.follows_changes()
+            starts = node.process.output.count("ended unexpectedly")
+            assert starts < 30, "with pauses that grow"
+        finally:
+            looping.cleanup()
+        world.calm(40)
+
+
+def test_a_control_nodes_engine_that_crashes(world: Faulty) -> None:
+    """Its ports are back within a second, and a leader leads on."""
+    leader = world.cluster.leader()
+    term_before = leaders(world), leader.name
+    refused: list[float] = []
+    ended = threading.Event()
+
+    def knock() -> None:
+        enter_network(world.client)
+        while not ended.wait(0.01):
+            with socket.socket() as probe:
+                probe.settimeout(1)
+                if probe.connect_ex((leader.address, 4242)):
+                    refused.append(time.monotonic())
+
+    thread = threading.Thread(target=knock)
+    thread.start()
+    try:
+        with world.traffic():
+            leader.place.check(f"kill -9 {leader.engine()['pid']}")
+            wait_for(lambda: refused and time.monotonic() - refused[-1] > 1, "it listens again", 10)
+            world.follows_changes()
+    finally:
+        ended.set()
+        thread.join()
+    assert refused[-1] - refused[0] < 1 * SLOWNESS
+    assert (leaders(world), world.cluster.leader().name) == term_before
+    world.calm()
+
+
+def test_a_consul_that_comes_and_goes(world: Faulty) -> None:
+    asked = world.cluster.leader()
+    world.follows_changes()
+    revision, lines = published(asked), len(asked.process.output.splitlines())
+    with world.traffic():
+        for _ in range(5):
+            assert world.consul.process is not None
+            world.consul.process.kill9()
+            wait_for(lambda: "error" in provider(world, asked), "it is noticed", 10)
+            world.consul.start()
+        assert published(asked) == revision, "no snapshot was published"
+        assert provider(world, asked).startswith("error: it comes and goes; what it said last is in force")
+        world.follows_changes()
+    told = asked.process.output.splitlines()[lines:]
+    assert sum("component=consul" in line for line in told) < 10, told
+
+
+def provider(world: World, node: Node) -> str:
+    """What the API says of Consul."""
+    told = world.http.get(f"http://{node.address}:8080/api/errors").json()["providers"]["consul"]
+    return f"{told['state']}: {told['message']}"
+
+
+# --- what was promised ---
+
+
+def test_an_acknowledged_deployment_outlives_the_death_of_every_etcd(world: Faulty) -> None:
+    """Ten times: all are killed at the moment at which the answer has arrived."""
+    nodes = list(world.cluster.control.values())
+    for number in range(10):
+        stored = deploy_and_kill(world, nodes, number)
+
+        def there(stored: int = stored, number: int = number) -> bool:
+            shown = json.loads(nodes[number % 3].traefikee("config show static -o json"))["static"]
+            return bool(shown["number"] == stored and f"{200 + number}s" in json.dumps(shown).replace(" ", ""))
+
+        wait_for(there, f"configuration {stored} is there", 30, every=0.2)
+    world.calm(60)
+
+
+def deploy_and_kill(world: Faulty, nodes: list[Node], number: int) -> int:
+    """Deploy, and kill -9 every etcd when its being stored is told; the configuration's number."""
+    pids = [(node, pid) for node in nodes for pid in wait_for(lambda node=node: world.pids(node, "etcd"), "etcd", 10)]  # type: ignore[misc]
+    real = [real_pid(node, pid) for node, pid in pids]
+
+    def store() -> int:
+        connection = _Unix(nodes[number % 3].socket)
+        connection.timeout = 30
+        body = {"configuration": configuration(world, 200 + number), "by": "test", "command": "test"}
+        connection.request("POST", "/v1/deploy", json.dumps(body), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        try:
+            while line := answer.readline():
+                step = json.loads(line)
+                if step.get("event") == "stored":
+                    for pid in real:
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
+                    return int(step["number"])
+                assert "error" not in step, step
+        finally:
+            connection.close()
+        raise AssertionError("it was not stored")
+
+    return wait_for(store, "a deployment is stored", 30, every=0.3)
+
+
+def real_pid(node: Node, pid: int) -> int:
+    """A process of a machine as this machine numbers it."""
+    assert isinstance(node.place, Machine)
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit() and (folder / "ns/pid").readlink() == namespace(node.place):
+                numbers = re.search(r"^NSpid:\s+(.*)$", (folder / "status").read_text(), re.MULTILINE)
+                if numbers and numbers[1].split()[-1] == str(pid):
+                    return int(folder.name)
+    raise AssertionError(f"{node.name} has no process {pid}")
+
+
+def namespace(machine: Machine) -> Path:
+    return (machine.root.parent / "ns/pid").readlink()
+
+
+def configuration(world: World, seconds: int) -> dict[str, object]:
+    """A static configuration as the commands send it, told apart by one timeout."""
+    options = [
+        ("entryPoints", "Name:http Address::80"),
+        ("consul.endpoint", world.consul.endpoint),
+        ("respondingTimeouts.idleTimeout", str(seconds)),
+    ]
+    return dict(build_static(options, lambda path: Path(path).read_bytes()).model_dump(mode="json"))
+
+
+def test_nodes_of_one_cluster_do_not_join_another(world: Faulty) -> None:
+    """A second bootstrap on a machine that made the first, while that one lives."""
+    machine = world.client.network.machines["bootstrap-node"]
+    done = machine.run("traefikee bootstrap --licensekey=x --advertise=10.10.0.1:4242")
+    assert done.returncode == 1
+    assert f"Error: this bootstrap node has left its cluster for good; to use this machine again, remove {STATE}" in (
+        done.stderr
+    )
+    machine.check(f"rm -r {STATE} ~/.traefikee")
+    second = machine.start("traefikee bootstrap --licensekey=x --advertise=10.10.0.1:4242 --listen=10.10.0.1:4242")
+    second.wait_for_output("control node ready", 30)
+    tokens = json.loads(machine.check("traefikee env -o json"))
+    node = world.cluster.data["data-node-1"]
+    control = world.follower()
+    newcomer = "traefikee start-data-node --statedir=/tmp/s --traefikeesocket=/tmp/t --name=x --timeout=1"
+    with world.traffic():
+        # A token of one, an address of the other.
+        for peer, token in (("10.10.0.1", world.cluster.tokens), (world.cluster.any_control().address, tokens)):
+            done = node.place.run(f"{newcomer} --peeraddresses={peer}:4242 --token={token['data_node_token']}")
+            assert done.returncode == 1
+            assert f"Error: the token is for another cluster than the one at {peer}:4242; " in done.stderr
+        # Nodes of the first with the second's token and address come back to the first.
+        for one, role in ((node, "data"), (control, "control")):
+            one.process.signal(signal.SIGTERM)
+            one.process.wait()
+            own = "" if role == "data" else one.own_addresses()
+            token = tokens[f"{role}_node_token"]
+            one.start(f"traefikee start-{role}-node {own} --peeraddresses=10.10.0.1:4242 --token={token}")
+            world.wait_until_whole()
+        world.follows_changes()
+        listed = json.loads(machine.check("traefikee list-nodes -o json"))
+        assert [one["name"] for one in listed] == ["bootstrap-node"]
+    assert second.terminate() == 0
+    world.calm()
