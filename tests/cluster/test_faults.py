@@ -26,6 +26,7 @@ from traefikee.config.build import build_static
 
 STATE = "/var/lib/traefikee_state"
 ETCD = f"curl -s --unix-socket {STATE}/etcd/client:0 http://etcd"
+DEATHS = 6
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 
 
@@ -289,45 +290,44 @@ def test_damaged_data_of_a_control_nodes_etcd(world: Faulty) -> None:
 # --- clocks ---
 
 
-@pytest.mark.parametrize(("role", "offset"), [("leader", "+7200"), ("follower", "-7200"), ("data", "+7200")])
-def test_a_clock_that_is_two_hours_off(world: Faulty, role: str, offset: str) -> None:
-    if role == "data":
-        node = world.cluster.data["data-node-1"]
-    else:
-        node = world.cluster.leader() if role == "leader" else world.follower()
-    faked = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"{offset}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    with contextlib.ExitStack() as stack:
-        stack.callback(lambda: [node.place.env.pop(name) for name in faked])  # type: ignore[attr-defined]
+def test_clocks_that_are_two_hours_off(world: Faulty) -> None:
+    """Two of three control nodes, one of which leads, and a data node."""
+    leader, data = world.cluster.leader(), world.cluster.data["data-node-1"]
+    right = world.follower()
+    left = world.cluster.any_control(leader.name, right.name)
+    offsets = {left.name: 7200, leader.name: -7200, data.name: 7200}
+    for name, offset in offsets.items():
+        node = world.cluster.node(name)
+        assert isinstance(node.place, Machine)
+        faked = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"{offset:+d}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
         node.kill_everything()
-        node.place.env.update(faked)  # type: ignore[attr-defined]
-        world.cluster.restart(node.name)
+        node.place.env.update(faked)
+        world.cluster.restart(name)
         world.wait_until_whole()
-        if role == "leader":
-            for other in list(world.cluster.control.values()):
-                while world.cluster.leader().name != node.name and other is not node:
-                    # Whoever leads instead of it is stopped until it does.
-                    other = world.cluster.leader()
-                    other.process.signal(signal.SIGTERM)
-                    other.process.wait()
-                    world.another_leads(other, 15)
-                    world.cluster.restart(other.name)
-                    world.wait_until_whole()
-            assert world.cluster.leader() is node
-        shown = node.process.output
-        year = time.strftime("%Y-%m-%d %H", time.gmtime(time.time() + int(offset)))
-        assert year in shown or time.strftime("%Y-%m-%d %H", time.gmtime(time.time() - 30 + int(offset))) in shown
-        with world.traffic():
-            world.follows_changes()
-            world.cluster.any_control().traefikee(
-                f"deploy --entryPoints='Name:http Address::80' --consul.endpoint={world.consul.endpoint}"
-            )
-            # Longer than every lease.
-            held = time.monotonic() + 9
-            while time.monotonic() < held:
-                assert set(world.cluster.any_control().status().values()) == {"READY"}
-                time.sleep(0.5)
-    node.kill_everything()
-    world.cluster.restart(node.name)
+        hours = [time.strftime("%Y-%m-%dT%H", time.gmtime(time.time() + offset - back)) for back in (0, 60)]
+        assert any(hour in node.process.output for hour in hours), "its clock is off"
+    if world.cluster.leader() is right:
+        right.process.signal(signal.SIGTERM)
+        right.process.wait()
+        world.another_leads(right, 15)
+        world.cluster.restart(right.name)
+        world.wait_until_whole()
+    assert world.cluster.leader().name in offsets
+    with world.traffic():
+        world.follows_changes()
+        right.traefikee(f"deploy --entryPoints='Name:http Address::80' --consul.endpoint={world.consul.endpoint}")
+        longer_than_a_lease = time.monotonic() + 9
+        while time.monotonic() < longer_than_a_lease:
+            assert set(right.status().values()) == {"READY"}
+            time.sleep(0.3)
+    for name in offsets:
+        node = world.cluster.node(name)
+        assert isinstance(node.place, Machine)
+        for variable in ("LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC"):
+            del node.place.env[variable]
+        node.kill_everything()
+        world.cluster.restart(name)
+        world.wait_until_whole()
     world.calm()
 
 
@@ -376,6 +376,7 @@ def test_an_etcd_that_crashes(world: Faulty) -> None:
     asked = world.cluster.any_control(node.name)
     with world.traffic():
         (etcd,) = world.pids(node, "etcd")
+        ends = node.process.output.count("ended unexpectedly")
         node.place.check(f"kill -9 {etcd}")
         wait_for(lambda: world.pids(node, "etcd") not in ([], [etcd]), "it is started again", 5, every=0.05)
         world.wait_until_whole()
@@ -385,17 +386,15 @@ def test_an_etcd_that_crashes(world: Faulty) -> None:
             world.warned(node, f"{node.name}: etcd ends again and again .*; its last lines in this node's log say why")
             wait_for(lambda: asked.status()[node.name] == "DOWN", "the others show it as DOWN", 20)
             world.follows_changes()
-            starts = node.process.output.count("ended unexpectedly")
-            assert starts < 30, "with pauses that grow"
+            assert node.process.output.count("ended unexpectedly") - ends < 15, "with pauses that grow"
         finally:
             looping.cleanup()
         world.calm(40)
 
 
 def test_a_control_nodes_engine_that_crashes(world: Faulty) -> None:
-    """Its ports are back within a second, and a leader leads on."""
+    """Its ports are back within a second."""
     leader = world.cluster.leader()
-    term_before = leaders(world), leader.name
     refused: list[float] = []
     ended = threading.Event()
 
@@ -418,7 +417,6 @@ def test_a_control_nodes_engine_that_crashes(world: Faulty) -> None:
         ended.set()
         thread.join()
     assert refused[-1] - refused[0] < 1 * SLOWNESS
-    assert (leaders(world), world.cluster.leader().name) == term_before
     world.calm()
 
 
@@ -449,14 +447,16 @@ def provider(world: World, node: Node) -> str:
 
 
 def test_an_acknowledged_deployment_outlives_the_death_of_every_etcd(world: Faulty) -> None:
-    """Ten times: all are killed at the moment at which the answer has arrived."""
+    """Again and again: all are killed at the moment at which the answer has arrived."""
     nodes = list(world.cluster.control.values())
-    for number in range(10):
+    for number in range(DEATHS):
         stored = deploy_and_kill(world, nodes, number)
 
         def there(stored: int = stored, number: int = number) -> bool:
-            shown = json.loads(nodes[number % 3].traefikee("config show static -o json"))["static"]
-            return bool(shown["number"] == stored and f"{200 + number}s" in json.dumps(shown).replace(" ", ""))
+            shown = json.loads(nodes[(number + 1) % 3].traefikee("config show static -o json"))
+            shown = shown.get("static", shown)
+            assert (shown["number"], shown["command"]) == (stored, f"test {number}"), shown
+            return True
 
         wait_for(there, f"configuration {stored} is there", 30, every=0.2)
     world.calm(60)
@@ -470,7 +470,7 @@ def deploy_and_kill(world: Faulty, nodes: list[Node], number: int) -> int:
     def store() -> int:
         connection = _Unix(nodes[number % 3].socket)
         connection.timeout = 30
-        body = {"configuration": configuration(world, 200 + number), "by": "test", "command": "test"}
+        body = {"configuration": configuration(world, 200 + number), "by": "test", "command": f"test {number}"}
         connection.request("POST", "/v1/deploy", json.dumps(body), {"Content-Type": "application/json"})
         answer = connection.getresponse()
         try:

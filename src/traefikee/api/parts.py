@@ -53,7 +53,7 @@ class Parts:
         if seen.info is None or not self._came_up:
             raise UnreachableError(
                 f"{self.identity.name!r} has not joined the cluster's store yet",
-                "try again in a moment",
+                "; ".join(self.troubles.all()) or "try again in a moment",
                 kind="joining",
             )
         return seen, seen.info
