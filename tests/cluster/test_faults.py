@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.nodes import Node, _Unix
-from tests.cluster.places import enter_network, routes
+from tests.cluster.places import enter_network, routes, start_origin
 from tests.cluster.test_failover import HOST, World, leaders, published
 from tests.support.machine import Machine, Network
 from tests.support.wait import SLOWNESS, wait_for
@@ -44,6 +44,12 @@ class Faulty(World):
             return machine
 
         self.cluster._place = place
+
+    @property
+    def line(self) -> str:
+        """A deployment."""
+        points = "--entryPoints='Name:http Address::80' --entryPoints='Name:https Address::443 TLS'"
+        return f"deploy {points} --defaultEntryPoints=http,https --consul.endpoint={self.consul.endpoint}"
 
     def follower(self) -> Node:
         """A control node that does not lead."""
@@ -83,9 +89,7 @@ def world(shared_network: Network) -> Iterator[Faulty]:
         made.cluster.form(control=3, data=2)
         keys = routes("app", f"Host:{HOST}", made.origin)
         made.consul.put_all({f"traefik/{key}": value for key, value in keys.items()})
-        made.cluster.any_control().traefikee(
-            f"deploy --entryPoints='Name:http Address::80' --consul.endpoint={made.consul.endpoint}"
-        )
+        made.cluster.any_control().traefikee(made.line)
         made.calm()
         yield made
     finally:
@@ -199,8 +203,7 @@ def test_a_slow_disk_on_every_control_node(world: Faulty) -> None:
             began = time.monotonic()
             for number in range(3):
                 world.cluster.any_control().traefikee(
-                    f"deploy --entryPoints='Name:http Address::80' --consul.endpoint={world.consul.endpoint}"
-                    f" --respondingTimeouts.idleTimeout={100 + number}",
+                    f"{world.line} --respondingTimeouts.idleTimeout={100 + number}",
                     deadline=30,
                 )
             assert time.monotonic() - began > 3, "the disk is slow"
@@ -226,7 +229,7 @@ def term(node: Node) -> int:
 def test_a_store_that_is_full(world: Faulty) -> None:
     """Its quota is used up within seconds, before the upkeep has looked."""
     asked = world.cluster.any_control()
-    line = f"deploy --entryPoints='Name:http Address::80' --consul.endpoint={world.consul.endpoint}"
+    line = world.line
     with world.traffic():
 
         def full() -> bool:
@@ -315,7 +318,7 @@ def test_clocks_that_are_two_hours_off(world: Faulty) -> None:
     assert world.cluster.leader().name in offsets
     with world.traffic():
         world.follows_changes()
-        right.traefikee(f"deploy --entryPoints='Name:http Address::80' --consul.endpoint={world.consul.endpoint}")
+        right.traefikee(world.line)
         longer_than_a_lease = time.monotonic() + 9
         while time.monotonic() < longer_than_a_lease:
             assert set(right.status().values()) == {"READY"}
@@ -443,6 +446,35 @@ def provider(world: World, node: Node) -> str:
     return f"{told['state']}: {told['message']}"
 
 
+def test_data_nodes_under_a_dead_control_plane(world: Faulty) -> None:
+    """Their engine crashes, their agent restarts, servers come and go, TLS is served."""
+    node, other = world.cluster.data.values()
+    origins = world.client.network.machines["origins"]
+    second = start_origin(origins, "second", 81)
+    keys = routes("checked", "Host:checked.example", world.origin, second)
+    keys |= {"backends/checked/healthcheck/path": "/", "backends/checked/healthcheck/interval": "1s"}
+    world.consul.put_all({f"traefik/{key}": value for key, value in keys.items()})
+    world.followed("checked.example")
+    for control in world.cluster.control.values():
+        control.process.kill9()
+    with world.traffic(other):
+        engine = node.engine()["pid"]
+        node.place.check(f"kill -9 {engine}")
+        wait_for(lambda: world.status(node, HOST) == 200 and node.engine()["pid"] != engine, "it serves again", 10)
+        engine = node.engine()["pid"]
+        node.process.kill9()
+        world.cluster.restart(node.name)
+        origins.check("pkill -9 -f 'listen 10.10.0.20:81'")
+        wait_for(lambda: all(world.status(node, "checked.example") == 200 for _ in range(10)), "only one is asked", 15)
+        said = world.client.check(f"curl -sk -o /dev/null -w '%{{http_code}}' -H Host:{HOST} https://{node.address}/")
+        assert said == "200"
+        assert node.engine()["pid"] == engine, "the agent has found its engine and kept it"
+    for name in world.cluster.control:
+        world.cluster.restart(name)
+    world.calm(60)
+    world.follows_changes()
+
+
 # --- what was promised ---
 
 
@@ -509,6 +541,8 @@ def configuration(world: World, seconds: int) -> dict[str, object]:
     """A static configuration as the commands send it, told apart by one timeout."""
     options = [
         ("entryPoints", "Name:http Address::80"),
+        ("entryPoints", "Name:https Address::443 TLS"),
+        ("defaultEntryPoints", "http,https"),
         ("consul.endpoint", world.consul.endpoint),
         ("respondingTimeouts.idleTimeout", str(seconds)),
     ]
