@@ -338,6 +338,26 @@ def test_an_agent_that_finds_its_engine_holds_the_sockets_too(installed: Install
     run(lives())
 
 
+def test_one_that_hangs_is_replaced(installed: Installed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "TIMEOUT", 1.0)
+
+    async def lives() -> None:
+        async with kept(installed) as agent:
+            first = await pid(agent)
+            with Arrivals(installed.address) as arrivals:
+                os.kill(first, signal.SIGSTOP)
+                await until_it_answers_again(agent, first)
+                before = arrivals.answered
+                async with asyncio.timeout(20):
+                    while arrivals.answered < before + 20:  # noqa: ASYNC110 - threads change it
+                        await asyncio.sleep(0.01)
+            assert arrivals.refused == []
+            with pytest.raises(ProcessLookupError):
+                os.kill(first, 0)
+
+    run(lives())
+
+
 def listened_on(address: str) -> bool:
     with socket.socket() as probe:
         probe.settimeout(2)

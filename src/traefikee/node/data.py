@@ -189,6 +189,7 @@ class DataNode:
                 self._refuse(wanted.revision, reason)
             return False
         self._in_engine = self._good = wanted
+        self._unanswered = ""
         self._applied = wanted.revision
         if self._refused is not None and wanted.revision >= self._refused[0]:
             self._refused, self._to_retry = None, None

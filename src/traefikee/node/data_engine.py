@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,6 +26,7 @@ from traefikee.node.held_sockets import HeldSockets
 from traefikee.node.statedir import StateDir
 from traefikee.node.troubles import Troubles
 
+NAME = "traefikee-engine"
 START = 10.0
 WATCH = 1.0
 STOP_DEADLINE = 15.0
@@ -200,6 +202,7 @@ class DataEngine:
 
     async def _again(self, reason: str, apply_last: Callable[[], Awaitable[None]]) -> None:
         """Start the engine again, at once if this is the first crash for a while."""
+        self._end_hanging()
         code = self._process.poll() if self._process else None
         self._bury()
         if time.monotonic() - self._started > HEALTHY_AFTER:
@@ -230,6 +233,14 @@ class DataEngine:
             _log.error("the engine cannot be started", reason=str(failure))
         finally:
             self._gone = False
+
+    def _end_hanging(self) -> None:
+        """End an engine that lives and does not answer: beside its successor it would go on with what it knew."""
+        with contextlib.suppress(OSError):
+            # Only what is one: the number may be another process's by now.
+            if self._pid and NAME in Path(f"/proc/{self._pid}/exe").readlink().name:
+                _log.error("the engine hangs; it is ended", pid=self._pid)
+                os.kill(self._pid, signal.SIGKILL)
 
     async def _succeed(self, snapshot: bytes) -> None:
         """Start an engine in the place of the one that is gone, and have it serve the sockets that are held.
