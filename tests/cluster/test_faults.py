@@ -238,8 +238,9 @@ def test_a_store_that_is_full(world: Faulty) -> None:
         wait_for(full, "etcd raises the alarm", 60, every=0.01)
         done = asked.place.run(f"traefikee {line}")
         if done.returncode:
-            # Unless the upkeep was as quick.
-            assert "Error: the store is full and takes no changes; it is cleaned up by itself" in done.stderr
+            # Unless the upkeep was as quick; a member that is being defragmented does not answer.
+            full_error = "the store is full and takes no changes; it is cleaned up by itself"
+            assert re.search(f"^Error: ({full_error}|etcd does not answer)", done.stderr, re.MULTILINE), done.stderr
         wait_for(
             lambda: asked.place.run(f"traefikee {line}").returncode == 0, "it takes deployments again", 40, every=1
         )
