@@ -28,19 +28,20 @@ QUOTA = 1 << 30
 @asynccontextmanager
 async def asked(store: Store, role: str) -> AsyncIterator[tuple[httpx.AsyncClient, Mirror]]:
     """A client of a control node's cluster API, as a node of that role."""
-    mirror = Mirror(store)
-    running = asyncio.create_task(mirror.run())
-    cluster = Cluster("")
+    mirror, cluster = Mirror(store), Cluster("", "control")
     admission, snapshots = Admission(store, mirror, bytes(32)), SnapshotStore(store)
-    cluster.open(store, mirror, admission, snapshots, lambda: True, OwnMember(store, QUOTA))
+    answering = cluster.run(store, mirror, admission, snapshots, lambda: True, OwnMember(store, QUOTA))
+    running = [asyncio.create_task(mirror.run()), asyncio.create_task(answering)]
+    await asyncio.sleep(0)
     transport = httpx.ASGITransport(cluster.app())
     headers = {"x-traefikee-peer-id": "me", "x-traefikee-peer-role": role}
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://control", headers=headers) as client:
             yield client, mirror
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 def test_a_large_snapshot_is_told_whole_or_not_at_all(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
@@ -61,7 +62,9 @@ def test_a_large_snapshot_is_told_whole_or_not_at_all(socket: Path, monkeypatch:
             assert changes.follow(State(), frames).objects == objects
             known = await client.get(f"/v1/snapshots/{link.name}?have={link.name}")
             assert (known.status_code, known.content) == (200, b"")
-            await store.transact([], [Delete(part_key(link.blob, 0))])
+        await store.transact([], [Delete(part_key(link.blob, 0))])
+        async with asked(store, "data") as (client, mirror):
+            await mirror.wait_for(lambda seen: seen.pointer is not None)
             gone = await client.get(f"/v1/snapshots/{link.name}")
             assert gone.status_code == 404
             assert "part 1 of the change" in gone.json()["error"]

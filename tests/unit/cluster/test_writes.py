@@ -27,6 +27,10 @@ KNOWN = {
     ("cluster/admission.py", "_learner"): "(etcd's membership) this join's turn, looked at just before",
     ("cluster/admission.py", "_promote"): "(etcd's membership) the learner by its id",
     ("cluster/admission.py", "forget"): "the record, the sign of life, the fence; then a member whose end is decided",
+    ("cluster/attendance.py", "_end"): "that nobody has written that sign of life since",
+    ("cluster/attendance.py", "_keep_lease"): LEASE,
+    ("cluster/attendance.py", "_write_some"): LEASE,
+    ("cluster/attendance.py", "_tell_sum"): LEASE,
     ("cluster/audit.py", "prune"): "the fence that it is given",
     ("cluster/election.py", "_live"): LEASE,
     ("cluster/election.py", "_stand"): "that nobody leads",
@@ -44,7 +48,6 @@ KNOWN = {
     ("node/leader.py", "_form"): TERM + ", and the phase before",
     ("node/publishing.py", "publish"): TERM + ", and the pointer before",
     ("node/routing.py", "_put_statuses"): TERM + ", and the statuses before",
-    ("api/cluster.py", "report"): "only what hangs on the lease that it holds for that node",
 }
 
 LEADERS_OWN = ("node/leader.py", "node/routing.py")
