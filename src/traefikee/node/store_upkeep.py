@@ -148,7 +148,9 @@ async def tend(store: Store, members: Callable[[], Awaitable[list[Member]]], com
     if compaction is not None:
         await store.compact(compaction.revision)
         compacted = compaction.revision
-        _log.info("the store's history was compacted", until=compaction.revision, reason=compaction.reason)
+        # Where little history holds much there is something to do each time.
+        write = _log.info if any(size.alarm for size in sizes) else _log.debug
+        write("the store's history was compacted", until=compaction.revision, reason=compaction.reason)
         sizes = [await member.size() for member in found]
     by_id = {size.member: member for size, member in zip(sizes, found, strict=True)}
     # One after the other: a member that is being defragmented counts as absent for the quorum.
@@ -182,7 +184,7 @@ class StoreUpkeep:
 
     async def run(self) -> None:
         """Look after the store for ever."""
-        compacted = 0
+        compacted, failed = 0, ""
         while True:
             await asyncio.sleep(EVERY)
             try:
@@ -191,8 +193,11 @@ class StoreUpkeep:
                 if coordinator(self._mirror.state) == self._identity().id:
                     compacted = await tend(self._store, self._members, compacted)
                     self._troubles.note("store space", upkeep.trouble(await self._own.size()))
+                failed = ""
             except TraefikeeError as error:
-                _log.warning("the store's upkeep is tried again", reason=str(error))
+                if error.cause != failed:
+                    failed = error.cause
+                    _log.warning("the store's upkeep is tried again", reason=failed)
 
     async def _members(self) -> list[Member]:
         seen, me = self._mirror.state, self._identity()
