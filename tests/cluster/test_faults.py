@@ -308,7 +308,9 @@ def test_clocks_that_are_two_hours_off(world: Faulty) -> None:
         world.cluster.restart(name)
         world.wait_until_whole()
         hours = [time.strftime("%Y-%m-%dT%H", time.gmtime(time.time() + offset - back)) for back in (0, 60)]
-        assert any(hour in node.process.output for hour in hours), "its clock is off"
+        wait_for(
+            lambda node=node, hours=hours: any(hour in node.process.output for hour in hours), "its clock is off", 20
+        )  # type: ignore[misc]
     if world.cluster.leader() is right:
         right.process.signal(signal.SIGTERM)
         right.process.wait()

@@ -28,7 +28,7 @@ QUOTA = 1 << 30
 @asynccontextmanager
 async def asked(store: Store, role: str) -> AsyncIterator[tuple[httpx.AsyncClient, Mirror]]:
     """A client of a control node's cluster API, as a node of that role."""
-    mirror, cluster = Mirror(store), Cluster("", "control")
+    mirror, cluster = Mirror(store), Cluster(lambda: "", "control")
     admission, snapshots = Admission(store, mirror, bytes(32)), SnapshotStore(store)
     answering = cluster.run(store, mirror, admission, snapshots, lambda: True, OwnMember(store, QUOTA))
     running = [asyncio.create_task(mirror.run()), asyncio.create_task(answering)]
