@@ -5,6 +5,7 @@ one. The store's quota is small, so that it can be filled.
 """
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -293,6 +294,11 @@ def test_damaged_data_of_a_control_nodes_etcd(world: Faulty) -> None:
 # --- clocks ---
 
 
+def shows_one_of(node: Node, texts: list[str]) -> bool:
+    """Whether a node has written one of some texts."""
+    return any(text in node.process.output for text in texts)
+
+
 def test_clocks_that_are_two_hours_off(world: Faulty) -> None:
     """Two of three control nodes, one of which leads, and a data node."""
     leader, data = world.cluster.leader(), world.cluster.data["data-node-1"]
@@ -308,9 +314,8 @@ def test_clocks_that_are_two_hours_off(world: Faulty) -> None:
         world.cluster.restart(name)
         world.wait_until_whole()
         hours = [time.strftime("%Y-%m-%dT%H", time.gmtime(time.time() + offset - back)) for back in (0, 60)]
-        wait_for(
-            lambda node=node, hours=hours: any(hour in node.process.output for hour in hours), "its clock is off", 20
-        )  # type: ignore[misc]
+        shows = functools.partial(shows_one_of, node, hours)
+        wait_for(shows, f"the clock of {name} is off", 20)
     if world.cluster.leader() is right:
         right.process.signal(signal.SIGTERM)
         right.process.wait()

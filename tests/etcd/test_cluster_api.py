@@ -13,12 +13,14 @@ import pytest
 from tests.etcd.test_fencing import elect
 from tests.etcd.test_store import folder, in_store, socket  # noqa: F401 - fixtures
 from traefikee.api.cluster import Cluster
+from traefikee.api.logs import sources_of
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.state import Pointer
 from traefikee.cluster.store import Delete, Store
 from traefikee.compile import changes
 from traefikee.compile.changes import State
+from traefikee.node.log_desk import LogDesk
 from traefikee.node.publishing import SnapshotStore, draft, part_key
 from traefikee.node.store_upkeep import OwnMember
 
@@ -28,7 +30,8 @@ QUOTA = 1 << 30
 @asynccontextmanager
 async def asked(store: Store, role: str) -> AsyncIterator[tuple[httpx.AsyncClient, Mirror]]:
     """A client of a control node's cluster API, as a node of that role."""
-    mirror, cluster = Mirror(store), Cluster(lambda: "", "control")
+    desk = LogDesk()
+    mirror, cluster = Mirror(store), Cluster(lambda: "", "control", desk, sources_of("control", desk))
     admission, snapshots = Admission(store, mirror, bytes(32)), SnapshotStore(store)
     answering = cluster.run(store, mirror, admission, snapshots, lambda: True, OwnMember(store, QUOTA))
     running = [asyncio.create_task(mirror.run()), asyncio.create_task(answering)]

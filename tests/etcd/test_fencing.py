@@ -13,12 +13,10 @@ from traefikee.cluster import state
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.fencing import DeposedError, FencedStore
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.state import Link, NodeRecord, Pointer
+from traefikee.cluster.state import NodeRecord, Pointer
 from traefikee.cluster.store import Compare, Delete, Put, Store
 from traefikee.errors import UnreachableError
-from traefikee.node import deployed_files
 from traefikee.node.publishing import SnapshotStore, draft
-from traefikee.providers.file.content import Content
 
 Body = Callable[[Store], Awaitable[None]]
 
@@ -190,21 +188,5 @@ def test_a_join_whose_turn_is_over_changes_no_member(socket: Path) -> None:  # n
                 await admitting._note_member(record.id, 7, turn)
         assert len(await store.members()) == 1
         assert await listed(store, record) == record
-
-    in_store(socket, body)
-
-
-def test_files_of_a_later_deployment_are_not_cleaned_away(socket: Path) -> None:  # noqa: F811
-    async def body(store: Store) -> None:
-        links: list[Link] = []
-        for number in (1, 2):
-            link, parts = deployed_files.pack(Content(files=(f"{number}.toml",)))
-            await deployed_files.store_parts(store, link, parts)
-            links.append(link)
-            done = await store.transact([], [Put(state.CURRENT, str(number).encode())])
-            if number == 1:
-                first = Compare.unchanged(state.CURRENT, done or 0)
-        await deployed_files.clean(store, [links[0], None], first)
-        assert (await deployed_files.read_files(store, links[1])).files == ("2.toml",)
 
     in_store(socket, body)

@@ -186,7 +186,7 @@ class LosesAnswers(Store):
     meanwhile: Order | None = None
 
     async def transact(
-        self, compares: Sequence[Compare], operations: Sequence[Put | Delete], *, patience: float = 1.5
+        self, compares: Sequence[Compare], operations: Sequence[Put | Delete], *, patience: float | None = None
     ) -> int | None:
         """Carry it out or not, and lose the answer."""
         stores = any(isinstance(one, Put) and one.key == state.CURRENT for one in operations)

@@ -386,7 +386,7 @@ class Admission:
                 await store.remove_member(now.member)
         why = f"{now.role.value} node {now.name} forgotten" + (f": {reason}" if reason else "")
         compares = [unchanged, *silent]
-        operations = [Delete(key), audit.entry(audit.CLUSTER, self._name, "forget", why)]
+        operations: list[Put | Delete] = [Delete(key), audit.entry(audit.CLUSTER, self._name, "forget", why)]
         holder = await store.get(state.NAMES + now.name)
         if holder is not None and holder.value.decode() == record.id:
             compares.append(Compare.unchanged(holder.key, holder.mod_revision))

@@ -102,7 +102,7 @@ async def read_configuration(store: Store, link: Link) -> StaticConfiguration:
         ) from None
 
 
-async def _read(store: Store, link: Link, what: str) -> bytes:
+async def _read(store: Store | FencedStore, link: Link, what: str) -> bytes:
     parts = []
     for number in range(link.parts):
         part = await store.get(f"{state.FILES}{link.blob}/{number:06}")

@@ -43,13 +43,27 @@ KNOWN = {
     ("node/bootstrap.py", "_leave"): "its own record; then its own member",
     ("node/bootstrap.py", "_give_up"): "that the cluster still forms",
     ("node/deployed_files.py", "store_parts"): "nothing: the key is the digest of what it holds",
-    ("node/deployed_files.py", "clean"): "that the deployment it was decided for is the current one",
-    ("node/deployment.py", "_store"): "the number before, and that the files are still there",
     ("node/leader.py", "_form"): TERM + ", and the phase before",
     ("node/publishing.py", "publish"): TERM + ", and the pointer before",
     ("node/routing.py", "_put_statuses"): TERM + ", and the statuses before",
 }
 
+KNOWN |= {
+    ("api/backup.py", "_told"): "nothing: a new entry of the audit log",
+    ("api/trust.py", "_change"): "the tokens and the cluster's info before",
+    ("api/trust.py", "credentials"): "nothing: a new entry of the audit log",
+    ("api/trust.py", "revoke_token"): "(revokes in a table, which _change writes)",
+    ("backup/rebirth.py", "write"): "that there is no cluster",
+    ("cluster/draining.py", "_put"): "the marks and the leader that were seen",
+    ("cluster/history.py", "clean"): "what the caller gives",
+    ("cluster/removing.py", "_write"): "the records, signs of life and the leader that were seen",
+    ("cluster/renewal.py", "note_serial"): "the record before",
+    ("node/authority_rotation.py", "_write"): "the fences that it is given, and all keys that it has read",
+    ("node/licensing.py", "_check"): "the fence that it is given, and the status before",
+    ("node/licensing.py", "change_key"): "the info before",
+    ("node/own_certificate.py", "_follow_in_store"): "that nobody restarts; then its own turn",
+    ("node/storing.py", "commit"): "the number before, and that the files are still there",
+}
 LEADERS_OWN = ("node/leader.py", "node/routing.py")
 """What runs only while this node leads: here nothing but a term may write."""
 
