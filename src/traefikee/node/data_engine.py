@@ -241,6 +241,9 @@ class DataEngine:
             if self._pid and NAME in Path(f"/proc/{self._pid}/exe").readlink().name:
                 _log.error("the engine hangs; it is ended", pid=self._pid)
                 os.kill(self._pid, signal.SIGKILL)
+                if self._process is not None and self._process.pid == self._pid:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        self._process.wait(REAP_DEADLINE)
 
     async def _succeed(self, snapshot: bytes) -> None:
         """Start an engine in the place of the one that is gone, and have it serve the sockets that are held.
