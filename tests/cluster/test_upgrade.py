@@ -38,12 +38,12 @@ WATCHDOG = 2.0
 NEXT: Evolution = {
     "formats.py": [("NEWEST = 1\n", "NEWEST = 2\n"), ("{1: 1}\n", "{1: 1, 2: 1}\n")],
     "cluster/state.py": [
-        after("    certificate_serial: str\n", '    zone: str = "north"\n'),
+        after('    advertise: str = ""\n    certificate_serial: str\n', '    zone: str = "north"\n'),
         after("    agent_version: str\n", '    mood: str = "fine"\n'),
         after("    parts: int\n", "    checked: bool = True\n"),
     ],
     "cluster/messages.py": [
-        after("    request_pem: str\n", '    zone: str = "north"\n'),
+        after('    advertise: str = ""\n    request_pem: str\n', '    zone: str = "north"\n'),
         after("    leaving: bool = False\n", "    hue: int = 7\n"),
         after("    started: bool\n", "    hue: int = 7\n"),
     ],
