@@ -77,8 +77,15 @@ class World:
             wait_for(lambda node=node: self.status(node, host) == status, f"{node.name}: {host} is {status}", deadline)  # type: ignore[misc]
 
     def wait_for_ready(self, asked: Node, *names: str) -> None:
-        """Wait until a control node lists exactly these nodes and the data nodes, all READY."""
-        asked.wait_for_nodes(dict.fromkeys((*names, *self.cluster.data), "READY"), 60)
+        """Wait until a control node lists these nodes and the data nodes as READY."""
+        wanted = dict.fromkeys((*names, *self.cluster.data), "READY")
+
+        def all_ready() -> bool:
+            seen = asked.status()
+            assert {name: seen.get(name) for name in wanted} == wanted, seen
+            return True
+
+        wait_for(all_ready, f"{', '.join(wanted)} are READY", 60)
 
     def revisions_grew(self, asked: Node) -> None:
         """Check that no data node's revision is below what one ever had, and remember the newest."""
@@ -213,9 +220,9 @@ def test_a_cluster_whose_control_nodes_are_all_lost_comes_back_elsewhere(world: 
         world.routes("later.example", 404)
         world.revisions_grew(asked)
     assert json.loads(asked.traefikee("env -o json")) == tokens
-    number = json.loads(asked.traefikee("config show static -o json"))["number"]
+    number = json.loads(asked.traefikee("config show static -o json"))["static"]["number"]
     world.deploy(asked, "again.example")
-    assert json.loads(asked.traefikee("config show static -o json"))["number"] == number + 1
+    assert json.loads(asked.traefikee("config show static -o json"))["static"]["number"] == number + 1
     world.routes("again.example")
     world.revisions_grew(asked)
     actions = [one["action"] for one in audit(asked)]

@@ -260,12 +260,12 @@ class Cluster:
     def _compare_generations(self, request: Request, seen: ClusterState) -> None:
         """Look for a later generation that the caller has seen; it does not follow this one.
 
-        :raises RefusedError: if it has seen one.
+        :raises UnreachableError: if it has seen one.
         """
         known = state.read_generation(request.query_params.get("generation", "").encode())
         if known > seen.generation:
             self.on_later_generation(request.query_params.get("peers", "").split(","))
-            raise RefusedError("this control node is of an earlier generation of the cluster", kind="left_behind")
+            raise UnreachableError("this control node is of an earlier generation of the cluster", kind="left_behind")
 
     async def snapshot(self, request: Request) -> Response:
         """``GET /v1/snapshots/<name>?have=<name>``: the changes that make the published snapshot of one that is known.

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from traefikee import __version__, formats
 from traefikee.cluster import pki, state
+from traefikee.cluster.authorities import Authorities
 from traefikee.cluster.state import ClusterFormat, ClusterInfo, Deployment, Link, Pointer, Secrets
 from traefikee.cluster.store import KeyValue
 from traefikee.compile import changes
@@ -81,11 +82,13 @@ class Checked:
     """What a content was found to hold.
 
     :ivar format: the format that its cluster's nodes wrote in.
+    :ivar trusted: the authorities that the cluster trusts (PEM): two while one takes the other's place.
     :ivar snapshot: the published snapshot, or None if there is none or it is not whole.
     :ivar notes: what is missing, though the rest can be used.
     """
 
     info: ClusterInfo
+    trusted: str
     secrets: Secrets = field(repr=False)
     deployment: Deployment | None
     pointer: Pointer | None
@@ -135,7 +138,10 @@ def check(content: Content) -> Checked:
         if snapshot is None or published(keys, pointer.runtime) is None:
             notes.append("the published snapshot is not whole: it is compiled again after a restore")
             snapshot = None
-    return Checked(info, secrets, deployment, pointer, snapshot, tuple(notes), form.number)
+    trusted = info.ca_pem
+    if state.AUTHORITIES in keys:
+        trusted = _read(Authorities, keys, state.AUTHORITIES, "the record of the authorities").bundle
+    return Checked(info, trusted, secrets, deployment, pointer, snapshot, tuple(notes), form.number)
 
 
 def _read(model: type[Any], keys: Mapping[str, bytes], key: str, what: str) -> Any:

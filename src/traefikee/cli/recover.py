@@ -59,7 +59,7 @@ async def recover(statedir: str, peeraddresses: str, yes: bool, force: bool) -> 
         quorum = [other.address for other in others if other.quorum]
         if quorum and not force:
             raise RefusedError(
-                f"the cluster has a quorum: {', '.join(quorum)} answers for it; nothing was changed",
+                f"the cluster has a quorum: ask {', '.join(quorum)}; nothing was changed",
                 f"start {identity.name} instead, and it comes back to the others",
             )
         click.echo(f"\n{identity.name} becomes the only control node. What it does not know is lost.")

@@ -28,7 +28,7 @@ from traefikee.cluster.roles import Role
 from traefikee.cluster.state import Counters, Phase, Report
 from traefikee.compile import changes
 from traefikee.compile.changes import FormatError, State
-from traefikee.errors import ClusterAbortedError, RefusedError, TraefikeeError, UnreachableError
+from traefikee.errors import ClusterAbortedError, TraefikeeError, UnreachableError
 from traefikee.node import engine as engines
 from traefikee.node import removed
 from traefikee.node.data_certificate import DataCertificate, has_ended
@@ -316,13 +316,13 @@ class DataNode:
     def _compare_generations(self, event: dict[str, Any]) -> None:
         """Remember a later generation of the cluster, and do not follow an earlier one.
 
-        :raises RefusedError: if it is an earlier one.
+        :raises UnreachableError: if it is an earlier one.
         """
         if event.get("event") != "cluster":
             return
         generation = int(event.get("generation", 0))
         if generation < self._generation:
-            raise RefusedError("it is of an earlier generation of the cluster", kind="left_behind")
+            raise UnreachableError("it is of an earlier generation of the cluster", kind="left_behind")
         if generation > self._generation:
             _log.info("the cluster was restored or recovered; its earlier generations are not followed any more")
             self._generation = generation

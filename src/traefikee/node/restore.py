@@ -73,8 +73,9 @@ class Restore:
         info, secrets = backup.checked.info, backup.checked.secrets
         self._authority = CertificatePair(chain_pem=info.ca_pem, key_pem=secrets.ca_key_pem)
         self._generation = rebirth.next_generation([known_generation, backup.content.origin.generation], time.time())
-        self.identity = first_identity(asked, info.id, self._authority, backup.content.cluster_key.hex())
-        self.issues_credentials = not _holds_credentials_of(asked.credentials, info.ca_pem)
+        made = first_identity(asked, info.id, self._authority, backup.content.cluster_key.hex())
+        self.identity = made.model_copy(update={"ca_pem": backup.checked.trusted})
+        self.issues_credentials = not _holds_credentials_of(asked.credentials, backup.checked.trusted)
         if self.issues_credentials:
             check_credentials_folder(asked.credentials)
 

@@ -10,6 +10,7 @@ from tests.unit.backup.support_backup import CLUSTER_KEY, content, without
 from traefikee.backup import content as contents
 from traefikee.backup.content import BackupError, check, from_lines, to_lines
 from traefikee.cluster import state
+from traefikee.cluster.authorities import Authorities
 from traefikee.cluster.store import KeyValue
 
 
@@ -98,3 +99,13 @@ def test_the_lines_of_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
             from_lines(lines[:number] + lines[number + 1 :])
     with pytest.raises(BackupError, match="not whole"):
         from_lines(lines[:-1])
+
+
+def test_authorities_of_which_one_takes_the_others_place_are_both_trusted() -> None:
+    made = content()
+    assert check(made).trusted == check(made).info.ca_pem
+    trusted = (check(made).info.ca_pem, check(content()).info.ca_pem)
+    rotating = replace(
+        made, keys={**made.keys, state.AUTHORITIES: Authorities(trusted=trusted).model_dump_json().encode()}
+    )
+    assert check(rotating).trusted == "".join(trusted)
