@@ -275,8 +275,8 @@ impl Control {
             }
             (
                 _,
-                "/snapshot" | "/check" | "/explain" | "/status" | "/counters" | "/logs" | "/reopen" | "/drain" | "/undrain"
-                | "/stop",
+                "/snapshot" | "/check" | "/explain" | "/status" | "/counters" | "/logs" | "/reopen" | "/drain"
+                | "/undrain" | "/stop",
             ) => problem(405, format!("{} does not take {}", path, request.method())),
             _ => problem(404, format!("there is nothing at {path}")),
         }
