@@ -52,6 +52,7 @@ def routes(parts: Parts) -> Sequence[Route]:
         query = Query(since=since, level=body.level, tail=body.tail, follow=body.follow)
         collector = Collector(parts.identity, parts.mirror, parts.log_sources)
         collector.choose(body.nodes)
+        parts.log_sources.check()
         return lines(collector.read(body.nodes, query))
 
     return [Route("/v1/logs", read, methods=["POST"])]

@@ -128,14 +128,23 @@ class Sources:
         self._desk = desk
         self._readers = 0
 
+    def check(self) -> None:
+        """Refuse one reader too many.
+
+        :raises UnreachableError: if so many are served already.
+        """
+        if self._readers >= MOST_READERS:
+            raise UnreachableError(
+                f"{MOST_READERS} readers of logs are served already", "ask another control node", kind="busy"
+            )
+
     async def read(self, wanted: Collection[str] | None, query: Query) -> AsyncGenerator[Event, None]:
         """Yield ``lines`` (``node``, ``batch``), ``failed`` (``node``, ``message``) and, every now and then, ``beat``.
 
         :param wanted: ids of nodes, or None for all.
         :raises UnreachableError: if too many read at the same time.
         """
-        if self._readers >= MOST_READERS:
-            raise UnreachableError(f"{MOST_READERS} readers of logs are served already", kind="busy")
+        self.check()
         self._readers += 1
         pumps = _Pumps()
         last: dict[str, str] = {}
