@@ -22,12 +22,13 @@ from traefikee import log
 from traefikee.api.answers import error_body, lines, on_error, on_missing, read_message
 from traefikee.api.logs import cluster_routes
 from traefikee.cluster import state, upgrade
-from traefikee.cluster.admission import Admission, refuse_removed, removed_error
+from traefikee.cluster.admission import Admission
 from traefikee.cluster.attendance import BALANCE_EVERY, Attendance, surplus
 from traefikee.cluster.authorities import digests
 from traefikee.cluster.messages import BEAT, LIFE, DataReport, JoinRequest, MemberRequest, RenewRequest
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.protocol import sender
+from traefikee.cluster.removed import refuse_removed, removed_error
 from traefikee.cluster.renewal import Renewal, told_authorities
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState, Phase

@@ -16,6 +16,7 @@ from traefikee.cluster.fencing import FencedStore
 from traefikee.cluster.membership import name_conflict
 from traefikee.cluster.messages import JoinAnswer, JoinRequest
 from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.removed import refuse_removed
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterInfo, ClusterState, NodeRecord, Phase, Report, Secrets
 from traefikee.cluster.store import Compare, Delete, KeyValue, Put, Store, StoreMember, StoreRefusedError
@@ -31,8 +32,6 @@ JOIN_LEASE = 6
 CATCH_UP_DEADLINE = 120.0
 """Seconds that a learner may take to catch up before its join is rolled back."""
 RETRY = 0.25
-REMOVED = "removed"
-"""The kind of error by which a removed node learns that it is one."""
 JOIN_TRIES = 10
 """How often a join begins anew because what it depends on was changed at that moment."""
 _log = log.get("admission")
@@ -405,25 +404,6 @@ class Admission:
             compares.append(Compare.unchanged(holder.key, holder.mod_revision))
             operations.append(Delete(holder.key))
         return await store.transact(compares, operations) is not None
-
-
-def refuse_removed(seen: ClusterState, identity: str) -> None:
-    """Refuse a node that an operator has removed.
-
-    :raises RefusedError: saying who did, and when; its kind is ``removed``.
-    """
-    removal = seen.removed.get(identity)
-    if removal is not None:
-        raise removed_error(removal.sentence())
-
-
-def removed_error(sentence: str) -> RefusedError:
-    """Return what a removed node, and whoever starts it again, is told."""
-    return RefusedError(
-        sentence,
-        "to use its machine again, remove its state directory and join with a token from `traefikee env`",
-        kind=REMOVED,
-    )
 
 
 def _formed_enough(seen: ClusterState) -> ClusterInfo:

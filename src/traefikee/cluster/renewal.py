@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 
 from traefikee import log
 from traefikee.cluster import pki, state, validity
-from traefikee.cluster.admission import Admission, refuse_removed
+from traefikee.cluster.admission import Admission
 from traefikee.cluster.certificate_request import message
 from traefikee.cluster.messages import AuthorityAnswer, RenewAnswer, RenewRequest
 from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.removed import refuse_removed
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import Compare, Put, Store

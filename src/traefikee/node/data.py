@@ -20,10 +20,10 @@ from traefikee import __version__, formats, log
 from traefikee.api import serving
 from traefikee.api.data import DataAPI
 from traefikee.cluster import joining
-from traefikee.cluster.admission import REMOVED
 from traefikee.cluster.joining import own_pair
 from traefikee.cluster.messages import LIFE, QUIET, DataReport
 from traefikee.cluster.peers import Peer
+from traefikee.cluster.removed import REMOVED
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import Counters, Phase, Report
 from traefikee.compile import changes

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from traefikee import log
-from traefikee.cluster.admission import REMOVED, removed_error
+from traefikee.cluster.removed import REMOVED, removed_error
 from traefikee.errors import RefusedError, TraefikeeError
 from traefikee.node.statedir import StateDir
 

@@ -4,7 +4,7 @@ import pytest
 from tests.unit.cluster.support_state import cluster, control, data
 
 from traefikee.api.cluster import announcement
-from traefikee.cluster.admission import refuse_removed
+from traefikee.cluster.removed import refuse_removed
 from traefikee.cluster.state import Mark
 from traefikee.errors import RefusedError
 
