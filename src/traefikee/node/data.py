@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from traefikee import __version__, formats, log
+from traefikee import __version__, formats, known_faults, log
 from traefikee.api import serving
 from traefikee.api.data import DataAPI
 from traefikee.cluster import joining
@@ -201,6 +201,8 @@ class DataNode:
         before = self._in_engine
         if before is not None and before.document == wanted.document:
             change = await asyncio.to_thread(changes.difference, before.objects, wanted.objects)
+            if known_faults.is_on(known_faults.APPLY_WITHOUT_SWAP):
+                change, local = changes.Change({}), {}
             try:
                 await self._engine.client.change(changes.engine_change(before, wanted, change, local))
             except OtherBaseError as error:
