@@ -83,6 +83,7 @@ def main(arguments: Sequence[str]) -> int:
     keep = keep / time.strftime("%Y%m%d-%H%M%S")
     if given.prove:
         return prove.prove(given.seed, given.time, keep, say)
+    table = given.table or (keep.parent / "table.md" if len(given.seed) > 1 else None)
     worst = 0
     planned = [schedule.make(seed, given.time, given.only) for seed in given.seed]
     if given.replay:
@@ -90,11 +91,13 @@ def main(arguments: Sequence[str]) -> int:
     for one in planned:
         result = run(one, keep / f"seed-{one.seed}", say)
         report.tell(result, say)
-        if given.table:
-            report.append_row(result, given.table)
+        if table:
+            report.append_row(result, table)
         if result.exit_code == 0 and not given.keep:
             report.remove(result)
         worst = 1 if 1 in (worst, result.exit_code) else max(worst, result.exit_code)
+    if table:
+        say(f"one row a run: {table}")
     return worst
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
 FORMAT = 1
 CONTROL = 3
 CALM_BEFORE = 2.0
-CALM_AFTER = 2.0
+SHORTEST_EPISODE = 2.5
 SHORTEST = 10.0
 """Seconds below which a run would hold no fault."""
 ROLES = ("leader", "follower-1", "follower-2")
@@ -189,15 +189,25 @@ def _faults(draw: random.Random, seconds: float, data: Sequence[str], only: Sequ
     start, episode = CALM_BEFORE + draw.uniform(0, 2), 0
     while True:
         length = draw.uniform(2.5, 10)
-        if start + length > seconds - CALM_AFTER:
-            return faults
+        # The last one ends with the run: what comes after it is the recovery that is judged.
+        last = start + length > seconds - SHORTEST_EPISODE
         episode += 1
-        faults += _episode(draw, episode, start, length, data, only)
+        faults += _episode(draw, episode, start, seconds - start if last else length, data, only, last=last)
+        if last:
+            return faults
         start += length + draw.choice((draw.uniform(0, 1), draw.uniform(2, 6)))
+        start = min(start, seconds - SHORTEST_EPISODE)
 
 
 def _episode(
-    draw: random.Random, episode: int, start: float, length: float, data: Sequence[str], only: Sequence[Kind]
+    draw: random.Random,
+    episode: int,
+    start: float,
+    length: float,
+    data: Sequence[str],
+    only: Sequence[Kind],
+    *,
+    last: bool,
 ) -> list[Fault]:
     control = draw.choices(range(CONTROL + 1), (20, 55, 20, 5))[0]
     # The leader is what most depends on.
@@ -212,6 +222,8 @@ def _episode(
     found += [_fault(draw, episode, _pick(draw, DATA_KINDS, only), one, start, length) for one in struck]
     if draw.random() < 0.25:
         found.append(_fault(draw, episode, _pick(draw, CONSUL_KINDS, ()), CONSUL, start, length))
+    if last:
+        found = [replace(one, until=round(start + length, 2)) for one in found]
     return sorted(found, key=lambda one: one.at)
 
 

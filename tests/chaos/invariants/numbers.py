@@ -30,6 +30,6 @@ def check(history: History) -> list[str]:
             if now not in written:
                 found.append(f"configuration {now} came into force at revision {step.revision} without being written")
             last = now
-        elif written:
-            found.append(f"configurations {sorted(written)} were written without coming into force")
+        elif new := sorted(number for number, one in written.items() if one.created == one.revision):
+            found.append(f"configurations {new} were written without coming into force")
     return found
