@@ -116,6 +116,7 @@ class Final:
     :ivar served: the number by which each data node routes.
     :ivar ports: the deployments whose entry point each data node listens on.
     :ivar stores: for each control node, the keys of its store with the revision of their last change.
+    :ivar crashes: what the processes' output says of errors that nobody has expected.
     :ivar left: what was still there after the end.
     """
 
@@ -127,6 +128,7 @@ class Final:
     served: dict[str, int] = field(default_factory=dict)
     ports: dict[str, list[int]] = field(default_factory=dict)
     stores: dict[str, dict[str, int]] = field(default_factory=dict)
+    crashes: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
 

@@ -15,6 +15,7 @@ from tests.chaos import clients, history, invariants
 from tests.chaos.clients import Watchers
 from tests.chaos.history import Final, History, Recorder
 from tests.chaos.invariants import Verdict
+from tests.chaos.invariants.crashes import found_in
 from tests.chaos.schedule import Schedule
 from tests.chaos.world import World
 
@@ -73,6 +74,7 @@ def run(schedule: Schedule, folder: Path, show: Callable[[str], None], *, test_f
     final: Final | None = None
     world: World | None = None
     left: list[str] = []
+    crashes: list[str] = []
     try:
         world = World(schedule, recorder, timeline.say, test_fault)
         timeline.say(f"seed {schedule.seed}: a cluster is formed")
@@ -84,10 +86,10 @@ def run(schedule: Schedule, folder: Path, show: Callable[[str], None], *, test_f
     finally:
         if world is not None:
             problems += world.problems
-            _keep_logs(world, folder)
+            crashes = _keep_logs(world, folder)
             left = world.destroy()
     if final is not None:
-        recorder.add(replace(final, left=left))
+        recorder.add(replace(final, left=left, crashes=crashes))
     recorder.close()
     problems += invariants.missing(recorder.history) if not problems else []
     verdicts = invariants.judge(recorder.history) if not problems else []
@@ -173,8 +175,12 @@ def _plan(world: World, faults: _Actions, operations: _Actions) -> Iterator[_Pla
         yield one.at, f"{one.kind} {one.number}", partial(clients.OPERATIONS[one.kind], world, one), operations
 
 
-def _keep_logs(world: World, folder: Path) -> None:
+def _keep_logs(world: World, folder: Path) -> list[str]:
+    """Keep what every process has printed; returns what it says of unexpected errors."""
     logs = folder / "logs"
     logs.mkdir()
+    found = []
     for name, text in world.outputs().items():
         (logs / f"{name.replace(':', '').replace(' ', '_')}.log").write_text(text)
+        found += found_in(name, text)
+    return found

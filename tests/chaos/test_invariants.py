@@ -8,6 +8,7 @@ from tests.chaos import invariants
 from tests.chaos.excuses import windows
 from tests.chaos.history import Deploy, EngineSeen, Final, History, ListSeen, Outcome, Request, Stored, Struck, Write
 from tests.chaos.invariants.agreement import REVISION
+from tests.chaos.invariants.crashes import found_in
 from tests.chaos.made_up import GOOD, NODE, config, leader, pointer, spoilt
 from traefikee.cluster import state
 
@@ -185,6 +186,7 @@ def test_nothing_is_wrong_with_a_good_history() -> None:
             f"a request to {NODE} on a new connection failed after 2.50 s (0.50 s long): 502",
             id="the agent's fault is no excuse",
         ),
+        pytest.param(spoilt(crashes=["n: Traceback"]), "crashes", "n: Traceback", id="a traceback in a log"),
         pytest.param(spoilt(left=["process 7: etcd"]), "leftovers", "process 7: etcd", id="a process is left"),
     ],
 )
@@ -216,6 +218,22 @@ def test_a_violation_is_found(history: History, name: str, sentence: str) -> Non
 )
 def test_what_is_no_violation(history: History) -> None:
     assert found(history) == {}
+
+
+@pytest.mark.parametrize(
+    ("output", "sentences"),
+    [
+        ("all is well\nError: no token is given; take one\n", []),
+        (
+            'one\nTraceback (most recent call last):\n  File "x", line 1\n    f()\nValueError: too late\ntwo\n',
+            ["n: Traceback (most recent call last): ... ValueError: too late"],
+        ),
+        ("thread 'main' panicked at src/main.rs:3:5:\n", ["n: panicked at src/main.rs:3:5:"]),
+        ("12:00 [error    ] routing failed; what is published stays\n", ["n: routing failed; what is published stays"]),
+    ],
+)
+def test_unexpected_errors_in_logs(output: str, sentences: list[str]) -> None:
+    assert found_in("n", output) == sentences
 
 
 def test_an_engine_is_not_expected_while_nobody_could_start_it() -> None:

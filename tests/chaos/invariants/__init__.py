@@ -13,6 +13,7 @@ from tests.chaos.invariants import (
     agreement,
     consul,
     convergence,
+    crashes,
     deploys,
     leftovers,
     numbers,
@@ -35,6 +36,7 @@ ALL: dict[str, Callable[[History], list[str]]] = {
     "served": served.check,
     "consul": consul.check,
     "traffic": traffic.check,
+    "crashes": crashes.check,
     "leftovers": leftovers.check,
 }
 
