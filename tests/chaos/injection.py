@@ -126,23 +126,23 @@ class Injector:
             case Kind.CLOCK:
                 return self._clock(node, fault.amount)
             case Kind.PAUSE_AGENT | Kind.PAUSE_ETCD:
-                return _pause(processes(machine)[fault.kind.removeprefix("pause-")])
+                return pause(processes(machine)[fault.kind.removeprefix("pause-")])
             case Kind.PAUSE_NODE:
-                return _pause([pid for pids in processes(machine).values() for pid in pids])
+                return pause([pid for pids in processes(machine).values() for pid in pids])
             case Kind.LINK_DOWN:
                 machine.kill_link()
                 return machine.restore_link
             case Kind.LINK_IN:
-                return _drop(machine, "drop", incoming=True, outgoing=False)
+                return drop(machine, "drop", incoming=True, outgoing=False)
             case Kind.LINK_OUT:
-                return _drop(machine, "drop", incoming=False, outgoing=True)
+                return drop(machine, "drop", incoming=False, outgoing=True)
             case Kind.LOSSY:
                 verdict = f"numgen random mod 100 < {fault.amount} drop"
-                return _drop(machine, verdict, incoming=True, outgoing=True)
+                return drop(machine, verdict, incoming=True, outgoing=True)
             case Kind.SLOW:
-                return _slow(machine, fault.amount)
+                return slow(machine, fault.amount)
             case Kind.DISK_FULL:
-                return _fill(machine)
+                return fill(machine)
             case _:
                 raise AssertionError(fault.kind)
 
@@ -187,12 +187,13 @@ class Injector:
         return undo
 
 
-def _pause(pids: list[int]) -> Undo:
+def pause(pids: list[int]) -> Undo:
+    """Stop processes, until the undo."""
     signal_all(pids, signal.SIGSTOP)
     return lambda: signal_all(pids, signal.SIGCONT)
 
 
-def _drop(machine: Machine, rule: str, *, incoming: bool, outgoing: bool) -> Undo:
+def drop(machine: Machine, rule: str, *, incoming: bool, outgoing: bool) -> Undo:
     """Drop packets on their way in, where the machine receives them or where the switch does: nobody is told."""
 
     def lines(device: str) -> str:
@@ -217,7 +218,8 @@ def _drop(machine: Machine, rule: str, *, incoming: bool, outgoing: bool) -> Und
     return undo
 
 
-def _slow(machine: Machine, kilobits: int) -> Undo:
+def slow(machine: Machine, kilobits: int) -> Undo:
+    """Let a machine send and receive so many kbit/s, and no more."""
     limit = f"root tbf rate {kilobits}kbit burst 16kb limit 64kb"
     machine.check(f"tc qdisc add dev eth0 {limit}")
     machine.network.switch(f"tc qdisc add dev {machine.port} {limit}")
@@ -229,7 +231,8 @@ def _slow(machine: Machine, kilobits: int) -> Undo:
     return undo
 
 
-def _fill(machine: Machine) -> Undo:
+def fill(machine: Machine) -> Undo:
+    """Leave no byte free where state directories are."""
     machine.run("dd if=/dev/zero of=/var/lib/filler bs=64k; dd if=/dev/zero bs=512 >>/var/lib/filler")
 
     def undo() -> None:
