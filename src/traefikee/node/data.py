@@ -121,7 +121,7 @@ class DataNode:
         """
         await self._engine.find_or_start()
         self._heard = self._good = await asyncio.to_thread(self._journal.load)
-        await self._apply_saved()
+        await self._begin()
         self._tell_manager()
         api = DataAPI(self._identity, self._engine.client, lambda: self._service.mark)
         work = [
@@ -167,6 +167,22 @@ class DataNode:
         return True
 
     # --- snapshots ---
+
+    async def _begin(self) -> None:
+        """Put what is saved in force, unless the engine that was found has something newer.
+
+        Its agent could not save that, on a full disk for example: to go back would route by what has long changed.
+        """
+        found = self._engine.found_revision
+        if found is None or found <= self._good.revision:
+            await self._apply_saved()
+            return
+        self._applied = found
+        _log.warning(
+            "the engine that runs has a newer snapshot in force than is saved; it stays",
+            revision=found,
+            saved=self._good.revision,
+        )
 
     async def _apply_saved(self) -> None:
         if not self._good.name:
