@@ -223,7 +223,7 @@ class Store:
         :returns: the revision of the write, or None if a comparison failed.
         """
         if known_faults.is_on(known_faults.NO_FENCING):
-            compares = [one for one in compares if one.target != "CREATE" or not one.revision]
+            compares = [one for one in compares if not (one.key.endswith("/leader") and one.revision)]
         body = {"compare": [_compare(one) for one in compares], "success": [_operation(one) for one in operations]}
         answer = await self._post("/v3/kv/txn", body, patience)
         return int(answer["header"]["revision"]) if answer.get("succeeded") else None
