@@ -1,6 +1,6 @@
 """Clients that use the cluster all the while: they deploy, write into Consul, send requests and look at the nodes.
 
-An operation of an operator that comes later (drain, backup ...) gets a kind in the schedule and a function in
+An operation of an operator that comes later gets a kind in the schedule and a function in
 `OPERATIONS`.
 """
 
@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from tests.chaos.asking import UnixConnection, ask
-from tests.chaos.history import Deploy, EngineSeen, ListSeen, Outcome, Request, Write
+from tests.chaos.asking import UnixConnection, ask, lines
+from tests.chaos.history import Backup, Deploy, EngineSeen, ListSeen, Outcome, Request, Stored, Write
 from tests.chaos.schedule import Operation
+from tests.chaos.store_log import config_number, deployed_number
 from tests.cluster.nodes import Node
 from tests.cluster.places import enter_network
+from traefikee.backup.content import BackupError, Content, check, from_lines
 from traefikee.cli.deploy import build
+from traefikee.cluster import state
 
 if TYPE_CHECKING:
     from tests.chaos.world import World
@@ -116,7 +119,59 @@ def write_consul(world: World, operation: Operation) -> None:
         world.recorder.add(Write(operation.number, begin, world.now(), outcome, detail[:300]))
 
 
-OPERATIONS: dict[str, Callable[[World, Operation], None]] = {"deploy": deploy, "consul": write_consul}
+def take_backup(world: World, operation: Operation) -> None:
+    """Take a backup, check it as the command does, and note which deployments it holds."""
+    node = world.cluster.node(operation.through)
+    begin, damage, detail = world.now(), "", ""
+    content: Content | None = None
+    try:
+        content = from_lines(lines(node.socket, "/v1/backup", {}, DEPLOY_PATIENCE))
+        check(content)
+    except BackupError as error:
+        # A stream that ended early is no backup; one that came to its end has to be a good one.
+        damage, detail = (str(error) if content is not None else ""), str(error)
+    except OSError as error:
+        detail = repr(error)
+    outcome = Outcome.UNKNOWN if detail else Outcome.OK
+    keys = content.keys if content is not None else {}
+    configurations = [
+        [number, deployed]
+        for key, value in keys.items()
+        if (number := config_number(key)) is not None
+        and (deployed := deployed_number(Stored(0, key, 0, value.decode()))) is not None
+    ]
+    current = int(keys.get(state.CURRENT, b"0"))
+    world.recorder.add(
+        Backup(
+            operation.number,
+            operation.through,
+            begin,
+            world.now(),
+            outcome,
+            sorted(configurations),
+            current,
+            damage,
+            detail[:300],
+        )
+    )
+
+
+def drain(world: World, name: str, *, undo: bool) -> bool:
+    """Drain a data node or bring it back, through any control node that does it; tell whether one has."""
+    body = {"nodes": [name], "undo": undo, "force": True, "timeout": 5}
+    for node in world.cluster.control.values():
+        with contextlib.suppress(OSError):
+            steps = list(lines(node.socket, "/v1/nodes/drain", body, DEPLOY_PATIENCE))
+            if steps and steps[-1].get("event") == "done":
+                return bool(steps[-1].get("ok"))
+    return False
+
+
+OPERATIONS: dict[str, Callable[[World, Operation], None]] = {
+    "deploy": deploy,
+    "consul": write_consul,
+    "backup": take_backup,
+}
 
 
 class Watchers:

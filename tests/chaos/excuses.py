@@ -23,8 +23,9 @@ BACK = {
     Kind.LINK_OUT: 3.0,
     Kind.LOSSY: 3.0,
     Kind.SLOW: 3.0,
+    Kind.DRAIN: 5.0,
 }
-"""Faults of a data node that touch its traffic, and the seconds that it may take to be back after their end."""
+"""What touches a data node's traffic, and the seconds that it may take to be back after the end of that."""
 RESTARTS = frozenset({Kind.KILL_ENGINE, Kind.KILL_NODE, Kind.STOP, Kind.CLOCK})
 NEEDED = frozenset({Kind.KILL_AGENT, Kind.PAUSE_AGENT, Kind.DISK_FULL})
 """Faults that touch no traffic, but keep an engine that has ended from being started again."""

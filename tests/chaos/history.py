@@ -49,6 +49,26 @@ class Write:
 
 
 @dataclass(frozen=True)
+class Backup:
+    """A backup that was taken.
+
+    :ivar configurations: the configurations in it, each with the number of its deployment.
+    :ivar current: the number of the configuration that it has in force.
+    :ivar damage: what is wrong with a backup that was sent to its end.
+    """
+
+    number: int
+    through: str
+    begin: float
+    end: float
+    outcome: Outcome
+    configurations: list[list[int]] = field(default_factory=list)
+    current: int = 0
+    damage: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class Request:
     """A request to a data node; it has failed unless it was answered 200."""
 
@@ -132,10 +152,10 @@ class Final:
     left: list[str] = field(default_factory=list)
 
 
-Event: TypeAlias = Deploy | Write | Request | EngineSeen | ListSeen | Struck | Stored | Final
+Event: TypeAlias = Deploy | Write | Backup | Request | EngineSeen | ListSeen | Struck | Stored | Final
 
 _TYPES: dict[str, Any] = {
-    one.__name__: one for one in (Deploy, Write, Request, EngineSeen, ListSeen, Struck, Stored, Final)
+    one.__name__: one for one in (Deploy, Write, Backup, Request, EngineSeen, ListSeen, Struck, Stored, Final)
 }
 
 
@@ -145,6 +165,7 @@ class History:
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.deploys: list[Deploy] = []
         self.writes: list[Write] = []
+        self.backups: list[Backup] = []
         self.requests: list[Request] = []
         self.engines: list[EngineSeen] = []
         self.lists: list[ListSeen] = []
@@ -161,6 +182,8 @@ class History:
                 self.deploys.append(event)
             case Write():
                 self.writes.append(event)
+            case Backup():
+                self.backups.append(event)
             case Request():
                 self.requests.append(event)
             case EngineSeen():

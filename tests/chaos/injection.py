@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.chaos import clients
 from tests.chaos.history import Struck
 from tests.chaos.schedule import CONSUL, ROLES, Fault, Kind
 from tests.cluster.nodes import Node
 from tests.support.machine import Machine
+from tests.support.wait import wait_for
 
 if TYPE_CHECKING:
     from tests.chaos.world import World
@@ -143,6 +145,8 @@ class Injector:
                 return slow(machine, fault.amount)
             case Kind.DISK_FULL:
                 return fill(machine)
+            case Kind.DRAIN:
+                return self._drain(node)
             case _:
                 raise AssertionError(fault.kind)
 
@@ -170,6 +174,15 @@ class Injector:
                 node.process.wait(STOPPING)
             world.kill(node)
             world.start(node)
+
+        return undo
+
+    def _drain(self, node: Node) -> Undo:
+        world = self._world
+        clients.drain(world, node.name, undo=False)
+
+        def undo() -> None:
+            wait_for(lambda: clients.drain(world, node.name, undo=True), f"{node.name} is brought back", 30, 0.3)
 
         return undo
 

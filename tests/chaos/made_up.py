@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.chaos.history import (
+    Backup,
     Deploy,
     EngineSeen,
     Event,
@@ -68,6 +69,8 @@ GOOD: tuple[Event, ...] = (
     Deploy(4, "control-node-3", 5, 7, Outcome.UNKNOWN),
     Write(1, 1, 2, Outcome.OK),
     Write(2, 3, 4, Outcome.UNKNOWN),
+    Backup(1, "control-node-1", 3, 3.5, Outcome.OK, [[1, 0], [2, 1]], 2),
+    Backup(2, "control-node-2", 4, 5, Outcome.UNKNOWN, detail="no quorum"),
     Request(NODE, kept=False, begin=1, end=1.1, mark=0),
     Request(NODE, kept=True, begin=1, end=1.1, mark=0),
     Request(NODE, kept=False, begin=3, end=3.1, mark=1),

@@ -13,10 +13,12 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
-FORMAT = 1
+FORMAT = 2
 CONTROL = 3
 CALM_BEFORE = 2.0
 SHORTEST_EPISODE = 2.5
+FIRST_DRAIN = 1000
+"""The episode of the first drain: each has one of its own."""
 SHORTEST = 10.0
 """Seconds below which a run would hold no fault."""
 ROLES = ("leader", "follower-1", "follower-2")
@@ -51,6 +53,8 @@ class Kind(StrEnum):
     """The node is killed and started with a clock that is `amount` seconds off, and again with the right one."""
     STOP = "stop"
     """SIGTERM of the agent, and a start: what an operator does."""
+    DRAIN = "drain"
+    """An operator drains a data node, and brings it back."""
     CONSUL_DOWN = "consul-down"
     CONSUL_PAUSED = "consul-paused"
 
@@ -109,7 +113,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Operation:
-    """What a client does at a moment: `deploy` through a control node, or `consul` (a write there)."""
+    """What a client does at a moment: `deploy` or `backup` through a control node, or `consul` (a write there)."""
 
     kind: str
     number: int
@@ -180,8 +184,10 @@ def make(seed: int, seconds: float, only: Sequence[Kind] = ()) -> Schedule:
     data = 2 + (random.Random(f"{seed}/size").random() < 0.25)
     names = [f"data-node-{number}" for number in range(1, data + 1)]
     faults = _faults(random.Random(f"{seed}/faults"), seconds, names, only)
-    operations = _operations(random.Random(f"{seed}/operations"), seconds)
-    return Schedule(seed, seconds, data, tuple(faults), tuple(operations))
+    operator = random.Random(f"{seed}/operator")
+    operations = _operations(random.Random(f"{seed}/operations"), seconds) + _backups(operator, seconds)
+    faults += _drains(operator, seconds, names, faults)
+    return Schedule(seed, seconds, data, tuple(faults), tuple(sorted(operations, key=lambda one: one.at)))
 
 
 def _faults(draw: random.Random, seconds: float, data: Sequence[str], only: Sequence[Kind]) -> list[Fault]:
@@ -249,6 +255,27 @@ def _fault(draw: random.Random, episode: int, kind: Kind, target: str, start: fl
         Kind.CLOCK: draw.choice((-1, 1)) * draw.choice((30, 600, 7200)),
     }
     return Fault(episode, kind, target, round(at, 2), round(until, 2), amount.get(kind, 0))
+
+
+def _backups(draw: random.Random, seconds: float) -> list[Operation]:
+    found: list[Operation] = []
+    at = 3.0
+    while (at := at + draw.expovariate(1 / 10.0)) < seconds:
+        found.append(Operation("backup", len(found) + 1, round(at, 2), f"control-node-{draw.randint(1, CONTROL)}"))
+    return found
+
+
+def _drains(draw: random.Random, seconds: float, data: Sequence[str], faults: Sequence[Fault]) -> list[Fault]:
+    """Draw what an operator drains: nodes to which nothing else happens at that time."""
+    found: list[Fault] = []
+    at = draw.uniform(4, 10)
+    while (until := at + draw.uniform(3, 8)) < seconds - 2:
+        node = draw.choice(data)
+        if not any(one.target == node and one.at < until + 6 and one.until > at - 6 for one in faults):
+            episode = FIRST_DRAIN + len(found)
+            found.append(Fault(episode, Kind.DRAIN, node, round(at, 2), round(until, 2)))
+        at = until + draw.uniform(4, 12)
+    return found
 
 
 def _operations(draw: random.Random, seconds: float) -> list[Operation]:

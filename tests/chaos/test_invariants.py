@@ -6,7 +6,19 @@ import pytest
 
 from tests.chaos import invariants
 from tests.chaos.excuses import windows
-from tests.chaos.history import Deploy, EngineSeen, Final, History, ListSeen, Outcome, Request, Stored, Struck, Write
+from tests.chaos.history import (
+    Backup,
+    Deploy,
+    EngineSeen,
+    Final,
+    History,
+    ListSeen,
+    Outcome,
+    Request,
+    Stored,
+    Struck,
+    Write,
+)
 from tests.chaos.invariants.agreement import REVISION
 from tests.chaos.invariants.crashes import found_in
 from tests.chaos.made_up import GOOD, NODE, config, leader, pointer, spoilt
@@ -167,6 +179,24 @@ def test_nothing_is_wrong_with_a_good_history() -> None:
             id="routed by an older write",
         ),
         pytest.param(
+            spoilt(Backup(3, "control-node-1", 2.5, 3, Outcome.OK, [[1, 0]], 1)),
+            "backups",
+            "backup 3 was begun after deploy 1 was acknowledged as 2, and lacks it",
+            id="a backup lacks a deployment",
+        ),
+        pytest.param(
+            spoilt(Backup(3, "control-node-1", 2.5, 3, Outcome.OK, [[1, 0], [2, 1]], 3)),
+            "backups",
+            "backup 3 has configuration 3 in force and holds [1, 2]",
+            id="a backup of two moments",
+        ),
+        pytest.param(
+            spoilt(Backup(3, "control-node-1", 2.5, 3, Outcome.UNKNOWN, damage="no secrets")),
+            "backups",
+            "backup 3 is damaged: no secrets",
+            id="a damaged backup",
+        ),
+        pytest.param(
             spoilt(Request(NODE, kept=True, begin=2.5, end=3, failure="502")),
             "traffic",
             f"a request to {NODE} on a kept connection failed after 2.50 s (0.50 s long): 502",
@@ -205,6 +235,10 @@ def test_a_violation_is_found(history: History, name: str, sentence: str) -> Non
         pytest.param(
             spoilt(Request(NODE, kept=False, begin=1.9, end=2, failure="x"), Struck("kill-node", NODE, 2, 4)),
             id="a request that a fault has cut",
+        ),
+        pytest.param(
+            spoilt(Request(NODE, kept=True, begin=6, end=6.1, failure="x"), Struck("drain", NODE, 5, 7)),
+            id="while an operator has drained it",
         ),
         pytest.param(
             spoilt(Request(NODE, kept=False, begin=6, end=6.1, failure="x"), Struck("kill-engine", NODE, 2, 2)),

@@ -179,6 +179,9 @@ class World:
             for node in self.cluster.control.values():
                 nodes = {one["name"]: one for one in ask(node.socket, "/v1/nodes")["nodes"]}
                 nodes.pop("bootstrap-node", None)
+                drained = [name for name, one in nodes.items() if one["availability"] != "ACTIVE"]
+                if drained:
+                    return f"{node.name} lists {', '.join(drained)} as drained"
                 status = {name: one["status"] for name, one in nodes.items()}
                 if status != expected:
                     return f"{node.name} lists {status}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tests.chaos.history import History
 from tests.chaos.invariants import (
     agreement,
+    backups,
     consul,
     convergence,
     crashes,
@@ -35,6 +36,7 @@ ALL: dict[str, Callable[[History], list[str]]] = {
     "convergence": convergence.check,
     "served": served.check,
     "consul": consul.check,
+    "backups": backups.check,
     "traffic": traffic.check,
     "crashes": crashes.check,
     "leftovers": leftovers.check,
