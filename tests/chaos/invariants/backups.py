@@ -13,7 +13,7 @@ def check(history: History) -> list[str]:
             if backup.damage:
                 found.append(f"backup {backup.number} is damaged: {backup.damage}")
             continue
-        held: dict[int, int] = dict(backup.configurations)
+        held = {one[0]: one[1] for one in backup.configurations}
         if backup.current != max(held, default=0):
             found.append(f"backup {backup.number} has configuration {backup.current} in force and holds {sorted(held)}")
         found += [
