@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING
 import httpx
 
 from tests.chaos.asking import UnixConnection, ask, lines
-from tests.chaos.history import Backup, Deploy, EngineSeen, ListSeen, Outcome, Request, Stored, Write
+from tests.chaos.history import Backup, Deploy, EngineSeen, ListSeen, Outcome, Request, Write
 from tests.chaos.schedule import Operation
-from tests.chaos.store_log import config_number, deployed_number
+from tests.chaos.store_log import kept_deployments
 from tests.cluster.nodes import Node
 from tests.cluster.places import enter_network
 from traefikee.backup.content import BackupError, Content, check, from_lines
 from traefikee.cli.deploy import build
 from traefikee.cluster import state
+from traefikee.cluster.history import HISTORY
 
 if TYPE_CHECKING:
     from tests.chaos.world import World
@@ -134,12 +135,7 @@ def take_backup(world: World, operation: Operation) -> None:
         detail = repr(error)
     outcome = Outcome.UNKNOWN if detail else Outcome.OK
     keys = content.keys if content is not None else {}
-    configurations = [
-        [number, deployed]
-        for key, value in keys.items()
-        if (number := config_number(key)) is not None
-        and (deployed := deployed_number(Stored(0, key, 0, value.decode()))) is not None
-    ]
+    kept = kept_deployments(value.decode() for key, value in keys.items() if key.startswith(HISTORY))
     current = int(keys.get(state.CURRENT, b"0"))
     world.recorder.add(
         Backup(
@@ -148,7 +144,7 @@ def take_backup(world: World, operation: Operation) -> None:
             begin,
             world.now(),
             outcome,
-            sorted(configurations),
+            sorted([number, deployed] for number, deployed in kept.items()),
             current,
             damage,
             detail[:300],

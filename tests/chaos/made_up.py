@@ -88,6 +88,7 @@ GOOD: tuple[Event, ...] = (
         consul=2,
         served={NODE: 2},
         ports={NODE: [3]},
+        kept=[[1, 0], [2, 1], [3, 3]],
         stores={
             "control-node-1": {
                 REVISION: 13,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +68,19 @@ def config_number(key: str) -> int | None:
 
 def deployed_number(one: Stored) -> int | None:
     """The number by which the harness knows a stored deployment: its command is `chaos <number>`."""
-    command = str(content(one).get("command", ""))
-    word, _, number = command.partition(" ")
+    return named_in(content(one))
+
+
+def named_in(stored: dict[str, Any]) -> int | None:
+    """The number by which the harness knows a deployment, from what is kept of it."""
+    word, _, number = str(stored.get("command", "")).partition(" ")
     return int(number) if word == "chaos" and number.isdigit() else None
+
+
+def kept_deployments(values: Iterable[str]) -> dict[int, int]:
+    """The deployments that are kept, by the number of their configuration, of the values of the history's keys."""
+    kept = [content_of(value) for value in values]
+    return {int(one["number"]): number for one in kept if (number := named_in(one)) is not None}
 
 
 def content(one: Stored) -> dict[str, Any]:

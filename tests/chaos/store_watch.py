@@ -108,13 +108,14 @@ def prefix(text: str) -> dict[str, str]:
     return {"key": _encode(text), "range_end": _encode(end)}
 
 
-def read_range(node: Node, revision: int = 0) -> tuple[int, dict[str, tuple[int, str]]]:
+def read_range(node: Node, revision: int = 0, below: str = state.STATE) -> tuple[int, dict[str, tuple[int, str]]]:
     """Return the store's revision and its keys with their last change and value.
 
+    :param below: what the keys begin with.
     :param revision: read as of this one from what this member has itself; the newest agreed one by default.
     :raises OSError: if the member does not answer.
     """
-    body: dict[str, Any] = prefix(state.STATE)
+    body: dict[str, Any] = prefix(below)
     if revision:
         body |= {"revision": str(revision), "serializable": True}
     answer = ask(socket_of(node), "/v3/kv/range", body)

@@ -42,13 +42,13 @@ def test_nothing_is_wrong_with_a_good_history() -> None:
     ("history", "name", "sentence"),
     [
         pytest.param(
-            spoilt(Deploy(5, "control-node-1", 8, 9, Outcome.OK, 4)),
+            spoilt(Deploy(5, "control-node-1", 8, 9, Outcome.OK, 4), kept=[[1, 0], [2, 1], [3, 3], [4, 5]]),
             "deploys",
             "deploy 5 was acknowledged as configuration 4 and is not in the store",
             id="an acknowledged deployment is lost",
         ),
         pytest.param(
-            spoilt(*config(4, 5, 14), Deploy(5, "control-node-1", 8, 9, Outcome.OK, 3)),
+            spoilt(*config(4, 5, 14), Deploy(5, "control-node-1", 8, 9, Outcome.OK, 3), kept=[[1, 0], [2, 1], [3, 5]]),
             "deploys",
             "deploy 5 was acknowledged as configuration 3 and is stored as [4]",
             id="acknowledged under another number",
@@ -63,10 +63,20 @@ def test_nothing_is_wrong_with_a_good_history() -> None:
             id="a failed deployment is there",
         ),
         pytest.param(
-            spoilt(Deploy(5, "control-node-1", 2.5, 3.5, Outcome.OK, 4), *config(4, 5, 14)),
+            spoilt(
+                Deploy(5, "control-node-1", 2.5, 3.5, Outcome.OK, 4),
+                *config(4, 5, 14),
+                kept=[[1, 0], [2, 1], [3, 3], [4, 5]],
+            ),
             "deploys",
             "deploy 3 began after deploy 5 was acknowledged as 4, and is stored as 3",
             id="out of order",
+        ),
+        pytest.param(
+            spoilt(kept=[[1, 0], [3, 3]]),
+            "deploys",
+            "deploy 1 was acknowledged as configuration 2, of which the history says nothing",
+            id="forgotten by the history",
         ),
         pytest.param(spoilt(*config(5, 4, 14)), "numbers", "configuration 5 came after 3, at revision 14", id="a gap"),
         pytest.param(

@@ -16,7 +16,7 @@ from tests.chaos.clients import FIRST_PORT, RULE_KEY, rule, send
 from tests.chaos.history import Final, Recorder
 from tests.chaos.invariants.agreement import REVISION
 from tests.chaos.schedule import Schedule
-from tests.chaos.store_log import content_of
+from tests.chaos.store_log import content_of, kept_deployments
 from tests.chaos.store_watch import StoreWatch, read_range
 from tests.cluster.nodes import Cluster, Node
 from tests.cluster.places import MachineConsul, in_network, routes, start_origin
@@ -24,6 +24,7 @@ from tests.support import process as child_processes
 from tests.support.machine import Machine, Network
 from tests.support.wait import SLOWNESS, wait_for
 from traefikee.cluster import state
+from traefikee.cluster.history import HISTORY
 
 ADDRESSES = {
     "bootstrap-node": "10.10.0.1",
@@ -168,6 +169,7 @@ class World:
             consul=self._in_consul(),
             served=self._served(),
             ports={name: self._listens(node) for name, node in self.cluster.data.items()},
+            kept=self._kept() if converged is not None else [],
             stores=stores,
         )
 
@@ -206,6 +208,11 @@ class World:
 
     def _consul_is_followed(self) -> bool:
         return set(self._served().values()) == {self._in_consul()}
+
+    def _kept(self) -> list[list[int]]:
+        """The deployments in the cluster's history."""
+        _, keys = read_range(self.cluster.any_control(), below=HISTORY)
+        return sorted([number, deployed] for number, deployed in kept_deployments(v for _, v in keys.values()).items())
 
     def _stores(self) -> dict[str, dict[str, int]]:
         """What each control node's own store holds, as of one revision."""

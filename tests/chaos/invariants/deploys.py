@@ -1,4 +1,4 @@
-"""Each acknowledged deployment is stored, once, under the number that was acknowledged, and in order.
+"""Each acknowledged deployment is stored, once, under the number that was acknowledged, in order, and kept.
 
 One whose outcome is unknown may be there or not, but not twice; one that failed is not. "In order" is linearizability
 for a register of numbers: what began after another was acknowledged has a higher number.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tests.chaos.history import History, Outcome
 from tests.chaos.store_log import config_number, deployed_number
+from traefikee.cluster.history import KEPT
 
 
 def check(history: History) -> list[str]:
@@ -40,4 +41,18 @@ def check(history: History) -> list[str]:
                 for one in acknowledged
                 if one.end < later.begin and one.stored >= stored
             ]
-    return found
+    return found + _lost(history)
+
+
+def _lost(history: History) -> list[str]:
+    """The acknowledged deployments that the cluster's own history does not tell of in the end."""
+    if history.final is None or history.final.converged is None:
+        return []
+    kept = {one[0]: one[1] for one in history.final.kept}
+    oldest = max(kept, default=0) - KEPT
+    return [
+        f"deploy {one.number} was acknowledged as configuration {one.stored}, of which the history says "
+        + (f"that it was deploy {kept[one.stored]}" if one.stored in kept else "nothing")
+        for one in history.deploys
+        if one.outcome is Outcome.OK and one.stored > oldest and kept.get(one.stored) != one.number
+    ]
