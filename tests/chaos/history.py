@@ -135,7 +135,7 @@ class Final:
     :ivar consul: the number that Consul holds.
     :ivar served: the number by which each data node routes.
     :ivar ports: the deployments whose entry point each data node listens on.
-    :ivar kept: the deployments in the cluster's history, by the number of their configuration.
+    :ivar kept: the deployments in the cluster's history, by the number of their configuration; None: not looked at.
     :ivar stores: for each control node, the keys of its store with the revision of their last change.
     :ivar crashes: what the processes' output says of errors that nobody has expected.
     :ivar left: what was still there after the end.
@@ -148,7 +148,7 @@ class Final:
     consul: int = 0
     served: dict[str, int] = field(default_factory=dict)
     ports: dict[str, list[int]] = field(default_factory=dict)
-    kept: list[list[int]] = field(default_factory=list)
+    kept: list[list[int]] | None = None
     stores: dict[str, dict[str, int]] = field(default_factory=dict)
     crashes: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)

@@ -169,7 +169,7 @@ class World:
             consul=self._in_consul(),
             served=self._served(),
             ports={name: self._listens(node) for name, node in self.cluster.data.items()},
-            kept=self._kept() if converged is not None else [],
+            kept=self._kept() if converged is not None else None,
             stores=stores,
         )
 

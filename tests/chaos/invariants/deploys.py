@@ -46,7 +46,7 @@ def check(history: History) -> list[str]:
 
 def _lost(history: History) -> list[str]:
     """The acknowledged deployments that the cluster's own history does not tell of in the end."""
-    if history.final is None or history.final.converged is None:
+    if history.final is None or history.final.kept is None:
         return []
     kept = {one[0]: one[1] for one in history.final.kept}
     oldest = max(kept, default=0) - KEPT
