@@ -16,12 +16,17 @@ ROUNDS ?= 3
 SECONDS_EACH ?= 3
 ONLY ?=
 PROXIES ?=
-# How long each fuzz target runs, in seconds; ONLY names some (beginnings, with commas).
+# How long each fuzz target runs, in seconds; ONLY names some (beginnings, with commas). How long a cluster is under faults.
 TIME ?= 60
 # How many data nodes are simulated.
 NODES ?= 1000
 # Where the command of the installed package is.
 BINDIR ?= /opt/traefikee/bin
+# What decides everything about a run under faults: one number, or several as in SEEDS=1-100 or SEEDS=1,5,9. PLAN=1 prints
+# what would happen, and does nothing.
+SEED ?= 1
+SEEDS ?= $(SEED)
+PLAN ?=
 # More arguments for pytest, for example: make pytest ARGS='-k malformed -x'
 ARGS ?=
 
@@ -106,6 +111,14 @@ $(BIN)/h2spec: tests/engine/h2spec/go.mod tests/engine/h2spec/go.sum $(VENV)/.de
 .PHONY: fuzz
 fuzz: setup #? feed the engine's parsers and its router with anything (TIME=60 seconds each, ONLY=http1,routes)
 	$(BIN)/python scripts/fuzz --seconds '$(TIME)' --only '$(ONLY)'
+
+.PHONY: chaos
+chaos: build #? a cluster under random faults, then heal and judge (SEED=1 TIME=60; SEEDS=1-100; PLAN=1 only tells)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.chaos --seeds '$(SEEDS)' --time '$(TIME)' $(if $(PLAN),--plan)
+
+.PHONY: chaos-prove
+chaos-prove: build #? show that it finds faults that are known (SEED=1 is the first of the seeds that are tried)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.chaos --prove --seed '$(SEED)' --time '$(TIME)'
 
 .PHONY: lint
 lint: setup #? formatting, lints and types of both languages; never writes

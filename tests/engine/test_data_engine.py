@@ -22,14 +22,31 @@ from tests.support.http1 import Connection, get
 from tests.support.origin import Origin
 from tests.support.snapshots import entry_point, route, service, snapshot
 from tests.support.wait import SLOWNESS
+from traefikee.api import serving
+from traefikee.cluster.roles import Role
+from traefikee.compile import changes
+from traefikee.compile.changes import State
 from traefikee.errors import UnreachableError
 from traefikee.node import data_engine, engine
+from traefikee.node.data import DataNode, DataOptions
 from traefikee.node.data_engine import DataEngine
 from traefikee.node.engine import SnapshotRefusedError
-from traefikee.node.statedir import StateDir
+from traefikee.node.journal import Journal
+from traefikee.node.statedir import Identity, StateDir
 from traefikee.node.troubles import Troubles
 
 PORT = 8000
+IDENTITY = Identity(
+    id="d1",
+    name="data-node-1",
+    role=Role.DATA,
+    cluster_id="c",
+    advertise="",
+    ca_pem="",
+    certificate_pem="",
+    certificate_serial="1",
+    key_pem="",
+)
 
 
 class Installed:
@@ -412,3 +429,48 @@ def test_one_that_crashes_in_a_loop_is_told_and_refuses(installed: Installed, tm
             assert time.monotonic() - began < 30 * SLOWNESS
 
     run(lives())
+
+
+# --- what an agent that starts puts in force ---
+
+
+def in_force_after_start(installed: Installed, saved: int) -> tuple[int, int]:
+    """The engine's revision, and what a fresh agent says of it, once it has begun with what is saved."""
+
+    def objects(revision: int) -> dict[str, bytes]:
+        whole = json.loads(installed.snapshot(revision))
+        named = {key: json.dumps(whole[key]).encode() for key in (changes.SETTINGS, changes.ENTRY_POINTS)}
+        for prefix, kind in changes.KINDS.items():
+            named |= {prefix + one["id"]: json.dumps(one).encode() for one in whole[kind]}
+        return named
+
+    async def work(options: DataOptions, control: socket.socket) -> tuple[int, int]:
+        agent = installed.agent()
+        await agent.find_or_start()
+        await agent.apply(installed.snapshot(7))
+        await agent.close()
+        Journal(installed.statedir).save(State(f"n{saved}", saved, objects(saved)))
+        node = DataNode(installed.statedir, IDENTITY, options, [])
+        restarting = asyncio.Event()
+        running = asyncio.create_task(node.run(asyncio.Event(), restarting, control))
+        try:
+            async with asyncio.timeout(20):
+                while node._applied is None:
+                    assert not running.done(), running
+                    await asyncio.sleep(0.02)
+            return int((await node._engine.client.status())["revision"]), node._applied
+        finally:
+            restarting.set()
+            await running
+
+    options = DataOptions(None, installed.statedir.path / "t.sock", "text")
+    with serving.listen(options.socket, "--traefikeesocket") as control:
+        return asyncio.run(work(options, control))
+
+
+def test_what_is_saved_is_put_in_force(installed: Installed) -> None:
+    assert in_force_after_start(installed, saved=8) == (8, 8)
+
+
+def test_an_engine_that_has_something_newer_keeps_it(installed: Installed) -> None:
+    assert in_force_after_start(installed, saved=5) == (7, 7)

@@ -113,7 +113,8 @@ class Machine:
         self.network = network
         self.name = name
         self.address = address
-        self._port = port
+        self.port = port
+        """The switch's end of its cable."""
         self._started: list[Process] = []
         self._namespaces = _Namespaces(("--mount", "--uts", "--ipc", "--mount-proc"))
         self.root = Path(f"/proc/{self._namespaces.pid}/root")
@@ -195,13 +196,17 @@ class Machine:
         self._started.append(process)
         return process
 
+    def outputs(self) -> dict[str, str]:
+        """What each command that was started has printed until now, by its number and name."""
+        return {f"{number:02} {one.name}": one.output for number, one in enumerate(self._started, 1)}
+
     def kill_link(self) -> None:
         """Pull the cable: everything that is sent is lost."""
-        self.network.switch(f"ip link set {self._port} down")
+        self.network.switch(f"ip link set {self.port} down")
 
     def restore_link(self) -> None:
         """Plug it in again."""
-        self.network.switch(f"ip link set {self._port} up")
+        self.network.switch(f"ip link set {self.port} up")
 
     def processes(self) -> list[str]:
         """The command lines that `ps` shows on the machine, without process 1 and itself."""
@@ -218,7 +223,7 @@ class Machine:
         self.network.machines.pop(self.name, None)
         with contextlib.suppress(RuntimeError):
             # The link may be gone with the machine; the kernel takes a moment for it.
-            self.network.switch(f"ip link del {self._port} 2>/dev/null")
+            self.network.switch(f"ip link del {self.port} 2>/dev/null")
 
 
 class _Inside(Process):

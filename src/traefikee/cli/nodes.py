@@ -269,13 +269,14 @@ class _state_dir:  # noqa: N801
         self._options = options
 
     def __enter__(self) -> Any:
-        from traefikee import log
+        from traefikee import known_faults, log
         from traefikee.node.statedir import StateDir
         from traefikee.node.systemd import logs_to_journal
 
         # What was asked for is what is written, wherever it goes.
         self._options["logformat"] = self._options["logformat"] or ("journal" if logs_to_journal() else "text")
         log.configure(self._options["logformat"], self._options["loglevel"])
+        known_faults.check()
         self._statedir = StateDir(Path(self._options["statedir"]))
         return self._statedir
 

@@ -89,6 +89,15 @@ def to_write(one: Heard, known: KeyValue | None, lease: int) -> bool:
     return known is None or known.value != one.stored or known.lease != lease
 
 
+def unchanged(identity: str, one: Heard, seen: ClusterState) -> Compare:
+    """Return the comparison that a node's sign of life is what is known of it here."""
+    key = state.ALIVE + identity
+    known = seen.keys.get(key)
+    revision = known.mod_revision if known is not None else 0
+    # The mirror may be behind this node's own last write.
+    return Compare.unchanged(key, one.written if one.written > seen.revision else revision)
+
+
 def no_longer_ours(heard: Mapping[str, Heard], keys: Mapping[str, KeyValue], lease: int) -> list[str]:
     """Return the nodes that another control node has heard after this one: they hold on to that one now."""
     gone = []
@@ -223,11 +232,17 @@ class Attendance:
             for identity in due:
                 del self._due[identity]
             some = {identity: self._heard[identity] for identity in due if identity in self._heard}
+            seen = self._mirror.state
+            for identity in no_longer_ours(some, seen.keys, self._lease):
+                # It talks to another control node: what is known here is older than what is there.
+                del some[identity]
             if not some:
                 return True
+            # A write that the store carries out late, when it has been given up here, must not undo a newer one.
+            compares = [unchanged(identity, one, seen) for identity, one in some.items()]
             puts = [Put(state.ALIVE + identity, one.stored, self._lease) for identity, one in some.items()]
             try:
-                revision = await self._store.transact([], puts)
+                revision = await self._store.transact(compares, puts)
             except UnreachableError as error:
                 # It may have been written or not: written again is the same.
                 self._due = {**dict.fromkeys(some), **self._due}
@@ -235,8 +250,12 @@ class Attendance:
                     # Perhaps the lease is gone: that is asked at once.
                     self._lease_wanted.set()
                 return False
+            if revision is None:
+                # The mirror is about to tell what has changed.
+                self._due = {**dict.fromkeys(some), **self._due}
+                return False
             for one in some.values():
-                one.written = revision or 0
+                one.written = revision
             return True
 
     async def _look(self) -> None:

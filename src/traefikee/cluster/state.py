@@ -333,6 +333,8 @@ class Pointer(_Stored):
     snapshot: tuple[Link, ...] = ()
     runtime: tuple[Link, ...] = ()
     errors: tuple[ObjectError, ...] = ()
+    term: int = 0
+    """The term in which it was written: the create-revision of its writer's leader key."""
     failure: str = ""
     """Why deployment ``config`` could not be compiled; the snapshot is then still the one before."""
 

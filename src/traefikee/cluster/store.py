@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import httpx
 
+from traefikee import known_faults
 from traefikee.errors import UnreachableError
 
 REQUEST_TIMEOUT = 10.0
@@ -244,6 +245,8 @@ class Store:
         :param patience: seconds to wait for the answer, if not :attr:`patience`; the outcome is unknown after them.
         :returns: the revision of the write, or None if a comparison failed.
         """
+        if known_faults.is_on(known_faults.NO_FENCING):
+            compares = [one for one in compares if not (one.key.endswith("/leader") and one.revision)]
         body = {"compare": [_compare(one) for one in compares], "success": [_operation(one) for one in operations]}
         answer = await self._post("/v3/kv/txn", body, patience or self.patience)
         return int(answer["header"]["revision"]) if answer.get("succeeded") else None

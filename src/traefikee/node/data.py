@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from traefikee import __version__, formats, log
+from traefikee import __version__, formats, known_faults, log
 from traefikee.api import serving
 from traefikee.api.data import DataAPI
 from traefikee.cluster import joining
@@ -144,7 +144,7 @@ class DataNode:
         """
         await self._engine.find_or_start()
         self._heard = self._good = await asyncio.to_thread(self._journal.load)
-        await self._apply_saved()
+        await self._begin()
         self._tell_manager()
         api = DataAPI(self._identity, self._engine.client, lambda: self._service.mark)
         work = [
@@ -191,6 +191,22 @@ class DataNode:
 
     # --- snapshots ---
 
+    async def _begin(self) -> None:
+        """Put what is saved in force, unless the engine that was found has something newer.
+
+        Its agent could not save that, on a full disk for example: to go back would route by what has long changed.
+        """
+        found = self._engine.found_revision
+        if found is None or found <= self._good.revision:
+            await self._apply_saved()
+            return
+        self._applied = found
+        _log.warning(
+            "the engine that runs has a newer snapshot in force than is saved; it stays",
+            revision=found,
+            saved=self._good.revision,
+        )
+
     async def _apply_saved(self) -> None:
         if not self._good.name:
             return
@@ -228,6 +244,8 @@ class DataNode:
         before = self._in_engine
         if before is not None and before.document == wanted.document:
             change = await asyncio.to_thread(changes.difference, before.objects, wanted.objects)
+            if known_faults.is_on(known_faults.APPLY_WITHOUT_SWAP):
+                change, local = changes.Change({}), {}
             try:
                 await self._engine.client.change(changes.engine_change(before, wanted, change, local))
             except OtherBaseError as error:

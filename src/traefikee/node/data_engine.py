@@ -56,6 +56,7 @@ class DataEngine:
     :ivar version: its version.
     :ivar drained: whether an engine that is started begins without listening.
     :ivar documents: the oldest and the newest document (``docs/internals/snapshot.md``) that it reads.
+    :ivar found_revision: the snapshot in force in the engine that was found, or None.
     """
 
     def __init__(self, statedir: StateDir, log_format: str, troubles: Troubles) -> None:
@@ -81,6 +82,7 @@ class DataEngine:
         self.version = ""
         self.drained = False
         self.documents = (1, 1)
+        self.found_revision: int | None = None
 
     async def find_or_start(self) -> None:
         """Keep the engine that runs, or start one.
@@ -94,6 +96,7 @@ class DataEngine:
             return
         self._is_told(status)
         self._found = self._pid = int(status.get("pid", 0))
+        self.found_revision = status.get("revision")
         self._outdated = not await asyncio.to_thread(_is_installed, status)
         if self._outdated:
             _log.info(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from traefikee import log
+from traefikee import known_faults, log
 from traefikee.compile import changes
 from traefikee.compile.changes import Change, Header, State
 from traefikee.node.statedir import StateDir, unwritable
@@ -57,6 +57,8 @@ class Journal:
 
         :raises TraefikeeError: if the disk does not take it.
         """
+        if known_faults.is_on(known_faults.OLD_JOURNAL) and (self._statedir.path / FILE).exists():
+            return
         unsaved, self._unsaved = self._unsaved, []
         added = sum(map(len, unsaved))
         begins = any(not changes.unpack(frame)[0].base for frame in unsaved)

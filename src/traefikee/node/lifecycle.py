@@ -32,6 +32,7 @@ def stop_on_signals() -> asyncio.Event:
     """Return an event that SIGTERM and SIGINT set; let SIGUSR1, which would end the process, do nothing."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_on_stray_error)
     loop.add_signal_handler(signal.SIGUSR1, lambda: None)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
@@ -44,6 +45,16 @@ def raise_file_limit() -> None:
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _on_stray_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Tell of errors that no task has caught, but for one that means nothing.
+
+    When bytes arrive on a unix socket in the very moment in which their reader is cancelled, anyio (4.x) sets the
+    result of a future that is done already.
+    """
+    if not isinstance(context.get("exception"), asyncio.InvalidStateError):
+        loop.default_exception_handler(context)
 
 
 async def until(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:

@@ -321,7 +321,11 @@ class Routing:
         one = draft(before.pointer.snapshot, before.snapshot, objects, revision + 1, new=deployed, number=number)
         two = draft(before.pointer.runtime, before.runtime, runtime_objects, revision + 1, new=False, number=number)
         pointer = Pointer(
-            revision=revision + bool(one.frame), config=self._deployment.number, snapshot=one.links, runtime=two.links
+            revision=revision + bool(one.frame),
+            config=self._deployment.number,
+            snapshot=one.links,
+            runtime=two.links,
+            term=before.pointer.term,
         )
         return Published(pointer, objects, runtime_objects), [frame for frame in (one.frame, two.frame) if frame]
 
@@ -336,6 +340,7 @@ class Routing:
         await self._point(published, replace(published, pointer=shorter), [one.frame, two.frame])
 
     async def _point(self, before: Published, after: Published, frames: list[bytes]) -> None:
+        after = replace(after, pointer=after.pointer.model_copy(update={"term": self._store.fence.revision}))
         self._attempted = after
         at = await self._snapshots.publish(after.pointer, before.pointer, frames, self._store, before.at)
         self._published, self._attempted = replace(after, at=at), None

@@ -258,6 +258,40 @@ def test_who_is_silent_ends_and_who_is_heard_elsewhere_does_not(monkeypatch: pyt
     run(work)
 
 
+def test_a_report_that_is_written_late_undoes_no_newer_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(store: FakeStore, attending: Attendance) -> None:
+        attending.hear("id-d", report(1))
+        await until(lambda: "id-d" in store.alive)
+        late: list[tuple[Sequence[Compare], Sequence[Put | Delete]]] = []
+
+        async def give_no_answer(compares: Sequence[Compare], operations: Sequence[Put | Delete]) -> int | None:
+            late.append((compares, operations))
+            raise UnreachableError("no answer", kind="store")
+
+        with monkeypatch.context() as silence:
+            silence.setattr(store, "transact", give_no_answer)
+            attending.hear("id-d", report(13))
+            await until(lambda: bool(late))
+            newer = attendance.without_counters(report(21))
+            store.put(state.ALIVE + "id-d", newer, 7)
+        assert await store.transact(*late[0]) is None
+        await until(lambda: len(attending) == 0)
+        assert store.alive["id-d"].value == newer
+
+    run(work)
+
+
+def test_a_node_that_comes_from_another_control_node_is_written_at_once() -> None:
+    async def work(store: FakeStore, attending: Attendance) -> None:
+        for revision in (1, 2, 3):
+            store.put(state.ALIVE + "id-d", attendance.without_counters(report(revision)), 7)
+        attending.hear("id-d", report(4))
+        await until(lambda: b'"revision":4' in store.alive["id-d"].value)
+        assert store.alive["id-d"].lease != 7
+
+    run(work)
+
+
 def test_a_lease_that_ended_and_a_store_that_was_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attendance, "RENEW", 3600)
 
