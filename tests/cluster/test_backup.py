@@ -225,8 +225,8 @@ def test_a_cluster_whose_control_nodes_are_all_lost_comes_back_elsewhere(world: 
     assert json.loads(asked.traefikee("config show static -o json"))["static"]["number"] == number + 1
     world.routes("again.example")
     world.revisions_grew(asked)
-    actions = [one["action"] for one in audit(asked)]
-    assert actions[:3] == ["deploy", "backup", "bootstrap"], "the audit log came along"
+    actions = [one["action"] for one in audit(asked) if one["action"] in ("bootstrap", "deploy", "backup")]
+    assert actions[:4] == ["bootstrap", "deploy", "backup", "bootstrap"], "the audit log came along"
 
 
 def test_traefikeectl_goes_on_working_where_the_cluster_is_now(world: World) -> None:
@@ -276,8 +276,8 @@ def test_one_survivor_of_three_carries_on(world: World) -> None:
         world.routes("alone.example")
         world.routes("again.example", 404)
     assert json.loads(survivor.traefikee("env -o json")) == world.cluster.tokens
-    assert audit(survivor)[-2]["action"] == "recover"
-    assert audit(survivor)[-2]["who"] == "user root"
+    told = [(one["action"], one["who"]) for one in audit(survivor) if one["action"] in ("recover", "deploy")]
+    assert told[-2:] == [("recover", "user root"), ("deploy", "user root")]
 
 
 def test_those_that_were_left_behind_join_afresh(world: World) -> None:

@@ -48,7 +48,7 @@ NEXT: Evolution = {
         after("    started: bool\n", "    hue: int = 7\n"),
     ],
     "cluster/upgrade.py": [
-        after('    told = ""\n', '    await store.transact([fence], [Put(state.STATE + "gizmos/1", b"\\xff")])\n'),
+        after('    told = ""\n', '    await term.transact([], [Put(state.STATE + "gizmos/1", b"\\xff")])\n'),
     ],
     "compile/changes.py": [
         after("from __future__ import annotations\n", "from typing import Annotated\n"),
