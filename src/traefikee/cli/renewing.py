@@ -60,7 +60,7 @@ def kept_current(connection: Connection, path: Path, client_of: Callable[[Connec
         raise
     except (TraefikeeError, KeyError, TypeError):
         # A control node of the version before, or none at all: the command says so, if it matters to it.
-        return connection
+        return current
     if current is not connection:
         _replace(path, current)
     return current

@@ -182,7 +182,9 @@ async def commit(store: Store, compares: Sequence[Compare], operations: Sequence
         except UnreachableError as error:
             if isinstance(error, StoreRefusedError) and any(words in error.message for words in _REFUSALS):
                 if not lost:
-                    raise TraefikeeError(f"the store refuses the deployment: {error.cause}", kind="store") from error
+                    raise TraefikeeError(
+                        f"the store refuses the deployment: {error.cause}", error.next_step, kind="store"
+                    ) from error
                 until = loop.time()
             lost = True
             if loop.time() >= until:
