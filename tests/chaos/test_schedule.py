@@ -84,7 +84,15 @@ def test_seeds_of_the_command_line(text: str, seeds: list[int]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--seed", "x"], ["--seed", "1-"], ["--only", "rain"], ["--time", "1"], ["--unknown"], ["--seed", ""]],
+    [
+        ["--seed", "x"],
+        ["--seed", "1-"],
+        ["--only", "rain"],
+        ["--time", "1"],
+        ["--known", "rain"],
+        ["--unknown"],
+        ["--seed", ""],
+    ],
     ids=" ".join,
 )
 def test_a_command_line_that_cannot_be_meant(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
