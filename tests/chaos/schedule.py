@@ -273,7 +273,7 @@ def _at_the_moment(draw: random.Random, faults: Sequence[Fault], known: Sequence
     for fault in faults:
         if fault.target in ROLES:
             for _ in range(2):
-                at = round(fault.at + draw.uniform(-0.05, 0.15), 2)
+                at = round(fault.at + draw.uniform(-0.5, 0.05), 2)
                 found.append(Operation("deploy", first + len(found), at, f"control-node-{draw.randint(1, CONTROL)}"))
     return found
 
