@@ -35,7 +35,7 @@ class Known:
 KNOWN = (
     Known(
         "no-fencing",
-        "the leader's writes are not compared with its term",
+        "the leader's writes are compared neither with its term nor with what it has read",
         frozenset({"writers", "revisions", "numbers"}),
         (Kind.PAUSE_ETCD, Kind.LINK_DOWN),
         120,
