@@ -14,7 +14,7 @@ from traefikee.errors import UsageError
 VARIABLE = "TRAEFIKEE_TEST_FAULT"
 
 NO_FENCING = "no-fencing"
-"""The leader's writes are not compared with its term."""
+"""The leader's writes are compared neither with its term nor with what it has read."""
 ACK_BEFORE_COMMIT = "ack-before-commit"
 """A deployment is acknowledged before the store has taken it."""
 APPLY_WITHOUT_SWAP = "apply-without-swap"

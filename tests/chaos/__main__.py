@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.chaos import prove, report, schedule
+from tests.chaos.prove import KNOWN, Known
 from tests.chaos.run import judge_again, run
 
 
@@ -43,6 +44,16 @@ def kinds(text: str) -> list[schedule.Kind]:
         raise argparse.ArgumentTypeError(f"{text!r} is not among the faults: {known}") from None
 
 
+def known_faults(text: str) -> list[Known]:
+    """Read names of known faults, with commas between them; none means all."""
+    names = [word for word in text.split(",") if word]
+    unknown = set(names) - {one.name for one in KNOWN}
+    if unknown:
+        known = ", ".join(one.name for one in KNOWN)
+        raise argparse.ArgumentTypeError(f"{min(unknown)!r} is not among the known faults: {known}")
+    return [one for one in KNOWN if one.name in names or not names]
+
+
 def options(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser("python -m tests.chaos", description=(__doc__ or "").splitlines()[0])
@@ -55,6 +66,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--replay", type=Path, metavar="FOLDER", help="run the schedule that is kept there again")
     parser.add_argument("--prove", action="store_true", help="show that known faults are caught")
+    parser.add_argument("--known", type=known_faults, default=KNOWN, metavar="NAMES", help="only these of them")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep histories there (a folder for each run)")
     parser.add_argument("--table", type=Path, metavar="FILE", help="append a row for each run to this file")
     given = parser.parse_args(arguments)
@@ -82,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
     keep = given.keep or Path(tempfile.gettempdir()) / "traefikee-chaos"
     keep = keep / time.strftime("%Y%m%d-%H%M%S")
     if given.prove:
-        return prove.prove(given.seed, given.time, keep, say)
+        return prove.prove(given.known, given.seed[0], given.time, keep, say)
     table = given.table or (keep.parent / "table.md" if len(given.seed) > 1 else None)
     worst = 0
     planned = [schedule.make(seed, given.time, given.only) for seed in given.seed]

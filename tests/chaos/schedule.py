@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
-FORMAT = 2
+FORMAT = 3
 CONTROL = 3
 CALM_BEFORE = 2.0
 SHORTEST_EPISODE = 2.5
@@ -186,6 +186,7 @@ def make(seed: int, seconds: float, only: Sequence[Kind] = ()) -> Schedule:
     faults = _faults(random.Random(f"{seed}/faults"), seconds, names, only)
     operator = random.Random(f"{seed}/operator")
     operations = _operations(random.Random(f"{seed}/operations"), seconds) + _backups(operator, seconds)
+    operations += _at_the_moment(random.Random(f"{seed}/moments"), faults, operations)
     faults += _drains(operator, seconds, names, faults)
     return Schedule(seed, seconds, data, tuple(faults), tuple(sorted(operations, key=lambda one: one.at)))
 
@@ -262,6 +263,18 @@ def _backups(draw: random.Random, seconds: float) -> list[Operation]:
     at = 3.0
     while (at := at + draw.expovariate(1 / 10.0)) < seconds:
         found.append(Operation("backup", len(found) + 1, round(at, 2), f"control-node-{draw.randint(1, CONTROL)}"))
+    return found
+
+
+def _at_the_moment(draw: random.Random, faults: Sequence[Fault], known: Sequence[Operation]) -> list[Operation]:
+    """Draw deployments for the very moment in which a control node is struck: their writes are on the way then."""
+    found: list[Operation] = []
+    first = sum(one.kind == "deploy" for one in known) + 1
+    for fault in faults:
+        if fault.target in ROLES:
+            for _ in range(2):
+                at = round(fault.at + draw.uniform(-0.5, 0.05), 2)
+                found.append(Operation("deploy", first + len(found), at, f"control-node-{draw.randint(1, CONTROL)}"))
     return found
 
 

@@ -23,6 +23,7 @@ from tests.support.origin import Origin
 from tests.support.snapshots import entry_point, route, service, snapshot
 from tests.support.wait import SLOWNESS
 from traefikee.api import serving
+from traefikee.cluster import pki
 from traefikee.cluster.roles import Role
 from traefikee.compile import changes
 from traefikee.compile.changes import State
@@ -36,17 +37,6 @@ from traefikee.node.statedir import Identity, StateDir
 from traefikee.node.troubles import Troubles
 
 PORT = 8000
-IDENTITY = Identity(
-    id="d1",
-    name="data-node-1",
-    role=Role.DATA,
-    cluster_id="c",
-    advertise="",
-    ca_pem="",
-    certificate_pem="",
-    certificate_serial="1",
-    key_pem="",
-)
 
 
 class Installed:
@@ -434,6 +424,23 @@ def test_one_that_crashes_in_a_loop_is_told_and_refuses(installed: Installed, tm
 # --- what an agent that starts puts in force ---
 
 
+def data_node_identity() -> Identity:
+    """One of a cluster that nobody has seen."""
+    authority = pki.new_authority("c")
+    pair = pki.issue_for_new_key(authority, identity="d1", role=Role.DATA)
+    return Identity(
+        id="d1",
+        name="data-node-1",
+        role=Role.DATA,
+        cluster_id="c",
+        advertise="",
+        ca_pem=authority.chain_pem,
+        certificate_pem=pair.chain_pem,
+        certificate_serial=pki.serial(pair.chain_pem),
+        key_pem=pair.key_pem,
+    )
+
+
 def in_force_after_start(installed: Installed, saved: int) -> tuple[int, int]:
     """The engine's revision, and what a fresh agent says of it, once it has begun with what is saved."""
 
@@ -450,7 +457,7 @@ def in_force_after_start(installed: Installed, saved: int) -> tuple[int, int]:
         await agent.apply(installed.snapshot(7))
         await agent.close()
         Journal(installed.statedir).save(State(f"n{saved}", saved, objects(saved)))
-        node = DataNode(installed.statedir, IDENTITY, options, [])
+        node = DataNode(installed.statedir, data_node_identity(), options, [])
         restarting = asyncio.Event()
         running = asyncio.create_task(node.run(asyncio.Event(), restarting, control))
         try:

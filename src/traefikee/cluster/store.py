@@ -245,8 +245,8 @@ class Store:
         :param patience: seconds to wait for the answer, if not :attr:`patience`; the outcome is unknown after them.
         :returns: the revision of the write, or None if a comparison failed.
         """
-        if known_faults.is_on(known_faults.NO_FENCING):
-            compares = [one for one in compares if not (one.key.endswith("/leader") and one.revision)]
+        if known_faults.is_on(known_faults.NO_FENCING) and any(one.key.endswith("/leader") for one in compares):
+            compares = [one for one in compares if not one.revision]
         body = {"compare": [_compare(one) for one in compares], "success": [_operation(one) for one in operations]}
         answer = await self._post("/v3/kv/txn", body, patience or self.patience)
         return int(answer["header"]["revision"]) if answer.get("succeeded") else None

@@ -23,7 +23,6 @@ from traefikee.errors import RefusedError, UnreachableError
 from traefikee.formats import newer_field
 from traefikee.node import deployed_files
 from traefikee.node.engine import Engine
-from traefikee.node.retry import insist
 from traefikee.node.storing import Order, check_revision, put_in_force
 from traefikee.providers.file.content import Content
 from traefikee.providers.file.differences import file_differences
@@ -56,12 +55,7 @@ async def deploy(
     if known_faults.is_on(known_faults.ACK_BEFORE_COMMIT):
         before = mirror.state.deployment
         yield {"event": "stored", "number": before.number + 1 if before else 1, "message": "Configuration stored."}
-
-    async def write() -> int:
-        return await put_in_force(store, order, mirror.state.format.number)
-
-    # A write whose answer was lost is not written again here: it may have been carried out.
-    number = await (insist(write) if known_faults.is_on(known_faults.LOST_WRITE_RETRIED) else write())
+    number = await put_in_force(store, order, mirror.state.format.number)
     yield {"event": "stored", "number": number, "message": f"Configuration {number} stored."}
     if mirror.state.leader is None:
         yield {"event": "waiting", "message": "Waiting for a leader to be elected."}

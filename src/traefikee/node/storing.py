@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from traefikee import formats, log
+from traefikee import formats, known_faults, log
 from traefikee.cluster import audit, history, state
 from traefikee.cluster.audit import Actor
 from traefikee.cluster.history import Record
@@ -178,6 +178,8 @@ async def commit(store: Store, compares: Sequence[Compare], operations: Sequence
         try:
             if await store.transact(compares, operations, patience=REQUEST_TIMEOUT if lost else 3.0) is not None:
                 return True
+            if known_faults.is_on(known_faults.LOST_WRITE_RETRIED):
+                return False
             return lost and await _is_stored(store, record)
         except UnreachableError as error:
             if isinstance(error, StoreRefusedError) and any(words in error.message for words in _REFUSALS):
