@@ -113,7 +113,10 @@ def other_secret(token: str) -> str:
     ("spoil", "expected"),
     [
         (other_secret, "the cluster does not know this token; take a current one from `traefikee env` .*"),
-        (other_digest, r"the token is for another cluster than the one at \S+, or for its authority before `rotate-ca`; take .*"),
+        (
+            other_digest,
+            r"the token is for another cluster than the one at \S+, or for its authority before `rotate-ca`; take .*",
+        ),
         (lambda token: token[:-1], "the token is malformed: .*; copy it whole from .*"),
         (lambda token: "hello", "the token is malformed: .*; copy it whole from .*"),
         (lambda token: "", "no token is given; take one from `traefikee env` .* --token"),
