@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import struct
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,14 @@ STOP_GRACE = 1
 LOCAL_USER = "local user"
 """The host of ``scope["client"]`` where a user of this machine is connected; the port is then the user's number."""
 _CREDENTIALS = struct.Struct("3i")
+
+
+def is_a_failure(record: logging.LogRecord) -> bool:
+    """Tell whether what uvicorn logs is one: a request that is cut because this process ends is none."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+logging.getLogger("uvicorn.error").addFilter(is_a_failure)
 
 
 class _Server(uvicorn.Server):
