@@ -144,8 +144,12 @@ class ConsulProvider(Provider):
                 return
 
     async def _read(self, client: httpx.AsyncClient, prefix: str, reading: _Reading) -> tuple[int, dict[str, bytes]]:
-        """Return Consul's index and all keys below a prefix. What is the same as before is the same object."""
-        index, content = await self._ask(client, prefix, {"recurse": "true"}, client.timeout)
+        """Return Consul's index and all keys below a prefix. What is the same as before is the same object.
+
+        Read consistently (Consul's HTTP API, "Consistency Modes"), as Traefik 1.7 does: a leader of Consul that has
+        just started would otherwise answer from before its log is read again, and frontends would go and come.
+        """
+        index, content = await self._ask(client, prefix, {"recurse": "true", "consistent": "true"}, client.timeout)
         return index, await asyncio.to_thread(reading.take, content, index)
 
     async def _ask(
