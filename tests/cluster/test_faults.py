@@ -574,7 +574,7 @@ def test_nodes_of_one_cluster_do_not_join_another(world: Faulty) -> None:
     node = world.cluster.data["data-node-1"]
     control = world.follower()
     newcomer = "traefikee start-data-node --statedir=/tmp/s --traefikeesocket=/tmp/t --name=x --timeout=1"
-    with world.traffic():
+    with world.traffic(world.cluster.data["data-node-2"]):
         # A token of one, an address of the other.
         for peer, token in (("10.10.0.1", world.cluster.tokens), (world.cluster.any_control().address, tokens)):
             done = node.place.run(f"{newcomer} --peeraddresses={peer}:4242 --token={token['data_node_token']}")

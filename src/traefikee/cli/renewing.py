@@ -55,7 +55,11 @@ def kept_current(connection: Connection, path: Path, client_of: Callable[[Connec
         due = validity.renew_at(fields.not_before, fields.not_after) <= now
         other = authorities.issuer_digest(current.certificate_pem, trusted) != told["signing"]
         if due or other or validity.too_long(fields.not_before, fields.not_after, validity.operator()):
-            current = _renewed(current, client_of(current))
+            try:
+                current = _renewed(current, client_of(current))
+            except UnreachableError as error:
+                # The next command tries again.
+                click.echo(f"Warning: the certificate of this connection cannot be renewed now: {error}", err=True)
     except RefusedError:
         raise
     except (TraefikeeError, KeyError, TypeError):
