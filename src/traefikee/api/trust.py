@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from traefikee.api.actor import actor_of
+from traefikee.api.actor import CERTIFICATE, actor_of
 from traefikee.api.answers import lines, read_body
 from traefikee.api.parts import Parts
 from traefikee.cluster import audit, rotation, state, token_table, validity, x509_fields
@@ -285,7 +285,7 @@ class _Trust:
         seen, _ = self._parts.state()
         body: Credentials = await read_body(request, Credentials)
         actor = actor_of(request)
-        own = actor.who.removeprefix("certificate ") if actor.through == "api" else ""
+        own = request.headers.get(CERTIFICATE, "") if actor.through == "api" else ""
         name = body.name or own
         if not name:
             raise RefusedError("the credentials need a name", "give one with --name", kind="invalid")
