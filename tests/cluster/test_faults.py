@@ -428,6 +428,9 @@ def test_a_control_nodes_engine_that_crashes(world: Faulty) -> None:
     world.calm()
 
 
+COMES_AND_GOES = "error: it comes and goes; what it said last is in force"
+
+
 def test_a_consul_that_comes_and_goes(world: Faulty) -> None:
     asked = world.cluster.leader()
     world.follows_changes()
@@ -436,10 +439,11 @@ def test_a_consul_that_comes_and_goes(world: Faulty) -> None:
         for _ in range(5):
             assert world.consul.process is not None
             world.consul.process.kill9()
-            wait_for(lambda: "error" in provider(world, asked), "it is noticed", 10)
+            wait_for(lambda: provider(world, asked).startswith("error"), "it is noticed", 10)
             world.consul.start()
+            wait_for(lambda: provider(world, asked).startswith(("ok", COMES_AND_GOES)), "it is read again", 30)
         assert published(asked) == served(world) == revision, "no snapshot was published"
-        assert provider(world, asked).startswith("error: it comes and goes; what it said last is in force")
+        assert provider(world, asked).startswith(COMES_AND_GOES)
         world.follows_changes()
     told = asked.process.output.splitlines()[lines:]
     assert sum("component=consul" in line for line in told) < 10, told
