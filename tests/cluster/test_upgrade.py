@@ -37,7 +37,7 @@ WATCHDOG = 2.0
 
 NEXT: Evolution = {
     "formats.py": [("NEWEST = 1\n", "NEWEST = 2\n"), ("{1: 1}\n", "{1: 1, 2: 1}\n")],
-    "cluster/state.py": [
+    "cluster/records.py": [
         after('    advertise: str = ""\n    certificate_serial: str\n', '    zone: str = "north"\n'),
         after("    agent_version: str\n", '    mood: str = "fine"\n'),
         after("    parts: int\n", "    checked: bool = True\n"),

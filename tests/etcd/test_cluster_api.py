@@ -16,7 +16,7 @@ from traefikee.api.cluster import Cluster
 from traefikee.api.logs import sources_of
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.state import Pointer
+from traefikee.cluster.records import Pointer
 from traefikee.cluster.store import Delete, Store
 from traefikee.compile import changes
 from traefikee.compile.changes import State

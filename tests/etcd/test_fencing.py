@@ -13,7 +13,7 @@ from traefikee.cluster import state
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.fencing import DeposedError, FencedStore
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.state import NodeRecord, Pointer
+from traefikee.cluster.records import NodeRecord, Pointer
 from traefikee.cluster.store import Compare, Delete, Put, Store
 from traefikee.errors import UnreachableError
 from traefikee.node.publishing import SnapshotStore, draft

@@ -13,7 +13,8 @@ from tests.conftest import StartProcess
 from tests.support.wait import wait_for
 from traefikee.cluster import etcd
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.state import LEADER, PHASE, STATE, Phase
+from traefikee.cluster.records import Phase
+from traefikee.cluster.state import LEADER, PHASE, STATE
 from traefikee.cluster.store import CompactedError, Compare, Delete, Put, Store, StoreRefusedError
 from traefikee.errors import TraefikeeError, UnreachableError
 from traefikee.node import deployed_files

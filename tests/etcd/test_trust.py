@@ -20,9 +20,9 @@ from traefikee.cluster.authorities import RotationPhase, digests, issuer_digest
 from traefikee.cluster.certificate_request import Proof
 from traefikee.cluster.messages import JoinRequest, RenewRequest
 from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.records import CertificateReport, ClusterInfo, Phase, Report, Secrets
 from traefikee.cluster.renewal import Renewal
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import CertificateReport, ClusterInfo, Phase, Report, Secrets
 from traefikee.cluster.store import Compare, Put, Store
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import RefusedError

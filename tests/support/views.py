@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from traefikee.api.view import View
-from traefikee.cluster.state import Deployment, Pointer, ProviderStatus
+from traefikee.cluster.records import Deployment, Pointer, ProviderStatus
 from traefikee.compile.compiler import compile_snapshot
 from traefikee.config.build import build_static
 from traefikee.config.certificates import CertificatePair

@@ -28,10 +28,11 @@ from traefikee.cluster.authorities import digests
 from traefikee.cluster.messages import BEAT, LIFE, DataReport, JoinRequest, MemberRequest, RenewRequest
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.protocol import sender
+from traefikee.cluster.records import Phase
 from traefikee.cluster.removed import refuse_removed, removed_error
 from traefikee.cluster.renewal import Renewal, told_authorities
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import ClusterState, Phase
+from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import Store
 from traefikee.cluster.x509_fields import split
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from traefikee import __version__
 from traefikee.api.answers import on_error
 from traefikee.api.health import answer, node_health
-from traefikee.cluster.state import Mark
+from traefikee.cluster.records import Mark
 from traefikee.errors import RefusedError, TraefikeeError
 from traefikee.node.engine import Engine
 from traefikee.node.statedir import Identity

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.state import ClusterInfo, ClusterState
+from traefikee.cluster.records import ClusterInfo
+from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import Store
 from traefikee.errors import UnreachableError
 from traefikee.node.engine import Engine

@@ -19,6 +19,7 @@ from traefikee.api.parts import Parts
 from traefikee.cluster import audit, rotation, state, token_table, validity, x509_fields
 from traefikee.cluster.authorities import Authorities, digests
 from traefikee.cluster.messages import NAME_PATTERN
+from traefikee.cluster.records import ClusterInfo
 from traefikee.cluster.renewal import ends_soon, told_authorities
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState, Node
@@ -195,7 +196,7 @@ class _Trust:
             now = time.time()
             after = change(state.read_tokens(found, info), now)
             # The version before reads the standing tokens there.
-            current = state.ClusterInfo.model_validate_json(found_info.value)
+            current = ClusterInfo.model_validate_json(found_info.value)
             written = current.model_copy(
                 update={
                     "control_secret": after.standing(Role.CONTROL).secret,

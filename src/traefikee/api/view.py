@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.records import Deployment, Pointer, ProviderStatus
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import ClusterState, Deployment, Pointer, ProviderStatus
+from traefikee.cluster.state import ClusterState
 from traefikee.compile.changes import State, Texts
 from traefikee.config.dynamic import Frontend, Router
 from traefikee.config.places import STATIC, place, place_of

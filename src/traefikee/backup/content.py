@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from traefikee import __version__, formats
 from traefikee.cluster import pki, state
 from traefikee.cluster.authorities import Authorities
-from traefikee.cluster.state import ClusterFormat, ClusterInfo, Deployment, Link, Pointer, Secrets
+from traefikee.cluster.records import ClusterFormat, ClusterInfo, Deployment, Link, Pointer, Secrets
 from traefikee.cluster.store import KeyValue
 from traefikee.compile import changes
 from traefikee.compile.changes import State

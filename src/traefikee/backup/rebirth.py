@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from traefikee.backup.content import Checked, Content, published
 from traefikee.cluster import history, state
-from traefikee.cluster.state import Pointer
+from traefikee.cluster.records import Pointer
 from traefikee.cluster.store import REQUEST_TIMEOUT, Compare, Put, Store
 from traefikee.compile import changes
 from traefikee.compile.changes import Change

@@ -16,9 +16,10 @@ from traefikee.cluster.fencing import FencedStore
 from traefikee.cluster.membership import name_conflict
 from traefikee.cluster.messages import JoinAnswer, JoinRequest
 from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.records import ClusterInfo, NodeRecord, Phase, Report, Secrets
 from traefikee.cluster.removed import refuse_removed
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import ClusterInfo, ClusterState, NodeRecord, Phase, Report, Secrets
+from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import Compare, Delete, KeyValue, Put, Store, StoreMember, StoreRefusedError
 from traefikee.cluster.ticket_keys import TicketKeys, rotated
 from traefikee.cluster.token_table import TokenRecord, TokenTable, Used

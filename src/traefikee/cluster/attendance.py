@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from traefikee import log
 from traefikee.cluster import state
 from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.records import Counters, Report, Traffic
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import ClusterState, Counters, Report, Traffic
+from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import Compare, Delete, KeyValue, Put, Store, StoreRefusedError
 from traefikee.errors import UnreachableError
 

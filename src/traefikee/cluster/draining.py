@@ -1,6 +1,6 @@
 """Taking nodes out of service and back: ``drain-node``.
 
-That a node is drained is in the store (:class:`~traefikee.cluster.state.Mark`) and outlives its record, so that it
+That a node is drained is in the store (:class:`~traefikee.cluster.Mark`) and outlives its record, so that it
 also holds for a node that was away for long. A data node hears of it through its stream, and reports how far it is. A
 control node gives up leadership, and does not stand for it while another one can.
 """
@@ -18,8 +18,9 @@ from traefikee.cluster import audit, membership, state
 from traefikee.cluster.audit import Actor
 from traefikee.cluster.chosen import choose
 from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.records import Mark
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import ClusterState, Mark, Node
+from traefikee.cluster.state import ClusterState, Node
 from traefikee.cluster.store import Compare, Delete, Put, Store
 from traefikee.errors import RefusedError, UnreachableError
 

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 from traefikee import log
 from traefikee.cluster import membership, state
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.state import ClusterState, Phase, Report
+from traefikee.cluster.records import Phase, Report
+from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import Compare, Delete, Put, Store
 from traefikee.errors import UnreachableError
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from traefikee import log
 from traefikee.cluster import state
 from traefikee.cluster.fencing import FencedStore
-from traefikee.cluster.state import Link
+from traefikee.cluster.records import Link
 from traefikee.cluster.store import Compare, Delete, Store
 from traefikee.errors import RefusedError, TraefikeeError
 

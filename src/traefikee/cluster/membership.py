@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from traefikee.cluster.records import Phase
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import ClusterState, Node, Phase
+from traefikee.cluster.state import ClusterState, Node
 
 FORGET_AFTER = 45.0
 """Seconds that a node must have been seen DOWN before it is forgotten.

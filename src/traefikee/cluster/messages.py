@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from traefikee.cluster.records import Report
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import Report
 from traefikee.config.addresses import split_address
 
 BEAT = 2.0

@@ -3,7 +3,7 @@
 A data node is gone with one write. For a control node that write is the intention, which takes leadership from it at
 the same moment; the leader then takes it out of etcd's membership, one at a time, and out of the list. Whoever is asked
 only waits for that, so that it does not matter if that node, or the command, ends meanwhile. A removed node is
-remembered by its id (:class:`~traefikee.cluster.state.Removal`): its certificate does not let it in again.
+remembered by its id (:class:`~traefikee.cluster.Removal`): its certificate does not let it in again.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from traefikee.cluster.audit import Actor
 from traefikee.cluster.chosen import choose
 from traefikee.cluster.membership import Keep
 from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.records import Removal
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import ClusterState, Node, Removal
+from traefikee.cluster.state import ClusterState, Node
 from traefikee.cluster.store import Compare, Delete, Put, Store
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
 

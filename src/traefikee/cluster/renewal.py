@@ -15,6 +15,7 @@ from traefikee.cluster.admission import Admission
 from traefikee.cluster.certificate_request import message
 from traefikee.cluster.messages import AuthorityAnswer, RenewAnswer, RenewRequest
 from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.records import NodeRecord
 from traefikee.cluster.removed import refuse_removed
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState
@@ -99,7 +100,7 @@ async def note_serial(store: Store, identity: str, serial: str) -> None:
     found = await store.get(state.NODES + identity)
     if found is None:
         return
-    record = state.NodeRecord.model_validate_json(found.value)
+    record = NodeRecord.model_validate_json(found.value)
     if record.certificate_serial == serial:
         return
     changed = record.model_copy(update={"certificate_serial": serial})

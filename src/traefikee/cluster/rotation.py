@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from traefikee.cluster import state
 from traefikee.cluster.authorities import Authorities, RotationPhase, digests
+from traefikee.cluster.records import Phase
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import ClusterState, Node, Phase
+from traefikee.cluster.state import ClusterState, Node
 from traefikee.cluster.token_table import when
 from traefikee.errors import RefusedError
 

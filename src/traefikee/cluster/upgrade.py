@@ -15,7 +15,8 @@ from traefikee.cluster import audit, state
 from traefikee.cluster.audit import Actor
 from traefikee.cluster.fencing import FencedStore
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.state import ClusterFormat, ClusterState, Node, Phase
+from traefikee.cluster.records import ClusterFormat, Phase
+from traefikee.cluster.state import ClusterState, Node
 from traefikee.cluster.store import Compare, Put
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
 from traefikee.formats import Understood

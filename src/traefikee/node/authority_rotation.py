@@ -13,8 +13,9 @@ from traefikee.cluster.admission import Admission
 from traefikee.cluster.audit import Actor
 from traefikee.cluster.authorities import Authorities, Rotation, RotationPhase
 from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.records import Secrets
 from traefikee.cluster.rotation import Advance
-from traefikee.cluster.state import ClusterState, Secrets
+from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import Compare, Delete, Put, Store
 from traefikee.cluster.token_table import when
 from traefikee.config.certificates import CertificatePair

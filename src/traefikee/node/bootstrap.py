@@ -12,8 +12,8 @@ from pathlib import Path
 from traefikee import formats, log
 from traefikee.cluster import audit, etcd, membership, pki, state, tokens, upgrade
 from traefikee.cluster.licence import LICENCE, LicenceStatus
+from traefikee.cluster.records import ClusterInfo, NodeRecord, Phase, Secrets
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import ClusterInfo, NodeRecord, Phase, Secrets
 from traefikee.cluster.store import Compare, Put, StoreMember, StoreRefusedError
 from traefikee.cluster.token_table import standing_table
 from traefikee.config.certificates import CertificatePair

@@ -22,7 +22,7 @@ from traefikee.cluster.authorities import digests
 from traefikee.cluster.election import Presence
 from traefikee.cluster.messages import Standing
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.state import Phase, Report
+from traefikee.cluster.records import Phase, Report
 from traefikee.cluster.store import Store
 from traefikee.cluster.upkeep import QUOTA
 from traefikee.errors import ClusterAbortedError, TraefikeeError, UnreachableError

@@ -23,9 +23,9 @@ from traefikee.cluster import joining
 from traefikee.cluster.joining import own_pair
 from traefikee.cluster.messages import LIFE, QUIET, DataReport
 from traefikee.cluster.peers import Peer
+from traefikee.cluster.records import Counters, Phase, Report
 from traefikee.cluster.removed import REMOVED
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import Counters, Phase, Report
 from traefikee.compile import changes
 from traefikee.compile.changes import FormatError, State
 from traefikee.errors import ClusterAbortedError, TraefikeeError, UnreachableError

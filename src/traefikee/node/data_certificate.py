@@ -20,7 +20,7 @@ from traefikee.cluster.certificate_request import Proof
 from traefikee.cluster.joining import left_behind, own_pair
 from traefikee.cluster.messages import RenewAnswer
 from traefikee.cluster.peers import Peer
-from traefikee.cluster.state import CertificateReport
+from traefikee.cluster.records import CertificateReport
 from traefikee.errors import TraefikeeError, UnreachableError
 from traefikee.node.own_certificate import own_report, why_renew
 from traefikee.node.statedir import Identity, StateDir

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from traefikee import formats
 from traefikee.cluster import state
 from traefikee.cluster.fencing import FencedStore
-from traefikee.cluster.state import Link
+from traefikee.cluster.records import Link
 from traefikee.cluster.store import REQUEST_TIMEOUT, Compare, Put, Store
 from traefikee.config.static import StaticConfiguration
 from traefikee.errors import TraefikeeError

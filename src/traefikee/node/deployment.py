@@ -11,8 +11,9 @@ from traefikee import known_faults
 from traefikee.cluster import history, upgrade
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.records import ProviderStatus
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import ClusterState, ProviderStatus
+from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import Store
 from traefikee.compile.compiler import compile_snapshot
 from traefikee.config.certificates import CertificatePair

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from traefikee.cluster.state import Link
+from traefikee.cluster.records import Link
 from traefikee.node.publishing import SnapshotStore
 
 

@@ -11,7 +11,8 @@ from traefikee.cluster.admission import Admission
 from traefikee.cluster.fencing import DeposedError, FencedStore
 from traefikee.cluster.membership import Forget
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.state import ClusterState, Deployment, Phase
+from traefikee.cluster.records import Deployment, Phase
+from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import Compare, Put, Store, StoreRefusedError
 from traefikee.errors import UnreachableError
 from traefikee.node import authority_rotation, housekeeping, licensing

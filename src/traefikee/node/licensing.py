@@ -24,6 +24,7 @@ from traefikee.cluster.audit import Actor
 from traefikee.cluster.fencing import FencedStore
 from traefikee.cluster.licence import LICENCE, LicenceStatus
 from traefikee.cluster.mirror import Mirror
+from traefikee.cluster.records import ClusterInfo
 from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import Compare, Put, Store
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
@@ -138,7 +139,7 @@ async def change_key(store: Store, mirror: Mirror, key: str, actor: Actor, node:
         found, known = await store.get(state.INFO), await store.get(LICENCE)
         if found is None:
             break
-        info = state.ClusterInfo.model_validate_json(found.value).model_copy(update={"licence": key})
+        info = ClusterInfo.model_validate_json(found.value).model_copy(update={"licence": key})
         before = LicenceStatus.model_validate_json(known.value) if known else LicenceStatus()
         compares = [
             Compare.unchanged(state.INFO, found.mod_revision),

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from traefikee import log
 from traefikee.cluster import etcd, rotation, state, validity, x509_fields
 from traefikee.cluster.authorities import digests, issuer_digest
+from traefikee.cluster.records import CertificateReport, Secrets
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import CertificateReport, Secrets
 from traefikee.cluster.store import Compare, Delete, Put
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import TraefikeeError, UnreachableError

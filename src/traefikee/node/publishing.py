@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from traefikee import __version__, formats
 from traefikee.cluster import state
 from traefikee.cluster.fencing import FencedStore
-from traefikee.cluster.state import Link, Pointer
+from traefikee.cluster.records import Link, Pointer
 from traefikee.cluster.store import REQUEST_TIMEOUT, Compare, Delete, Put, Store
 from traefikee.compile import changes
 from traefikee.compile.changes import Change, Header, State

@@ -25,8 +25,8 @@ from traefikee.cluster.audit import Actor
 from traefikee.cluster.joining import STANDING_DEADLINE, own_pair
 from traefikee.cluster.messages import Standing
 from traefikee.cluster.peers import Peer
+from traefikee.cluster.records import Phase
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import Phase
 from traefikee.cluster.store import Put, Store
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
 from traefikee.node.bootstrap import records

@@ -12,8 +12,8 @@ from traefikee.backup import rebirth
 from traefikee.backup.content import Checked, Content
 from traefikee.cluster import audit, etcd, pki, state
 from traefikee.cluster.audit import Actor
+from traefikee.cluster.records import Phase
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import Phase
 from traefikee.cluster.store import Put
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import RefusedError, TraefikeeError

@@ -12,7 +12,7 @@ from traefikee import log
 from traefikee.cluster import state
 from traefikee.cluster.fencing import DeposedError, FencedStore
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.state import Deployment, Pointer, ProviderStatus, Secrets
+from traefikee.cluster.records import Deployment, Pointer, ProviderStatus, Secrets
 from traefikee.cluster.store import Compare, Put
 from traefikee.cluster.ticket_keys import TicketKeys
 from traefikee.compile import changes

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pydantic import ValidationError
 
 from traefikee import log
-from traefikee.cluster.state import Emptying, Mark
+from traefikee.cluster.records import Emptying, Mark
 from traefikee.errors import TraefikeeError, UnreachableError
 from traefikee.node.data_engine import DataEngine
 from traefikee.node.statedir import StateDir

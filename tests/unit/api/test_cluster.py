@@ -4,8 +4,8 @@ import pytest
 from tests.unit.cluster.support_state import cluster, control, data
 
 from traefikee.api.cluster import announcement
+from traefikee.cluster.records import Mark
 from traefikee.cluster.removed import refuse_removed
-from traefikee.cluster.state import Mark
 from traefikee.errors import RefusedError
 
 STATE = cluster([control("a"), data("d"), data("e")], drained=["d", "gone"], removed=["x"])

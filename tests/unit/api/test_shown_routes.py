@@ -11,8 +11,9 @@ from traefikee.api.shown_routes import routes_document
 from traefikee.api.view import health
 from traefikee.cli.show import notes, routes_table
 from traefikee.cluster import state
+from traefikee.cluster.records import NodeRecord, ProviderStatus, Report
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import NodeRecord, ProviderStatus, Report, from_keys
+from traefikee.cluster.state import from_keys
 from traefikee.cluster.store import KeyValue
 
 KEYS = {

@@ -8,8 +8,9 @@ from tests.unit.cluster import support_state
 from traefikee.api.trust import authority_json, certificate_json, token_json, warning
 from traefikee.cluster import pki, token_table
 from traefikee.cluster.authorities import Authorities, Rotation, RotationPhase, digests
+from traefikee.cluster.records import CertificateReport, Report
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import CertificateReport, Node, Report
+from traefikee.cluster.state import Node
 
 OLD, NEW = pki.new_authority("cluster").chain_pem, pki.new_authority("cluster", "2").chain_pem
 NOW = datetime.now(UTC)

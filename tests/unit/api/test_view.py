@@ -11,7 +11,7 @@ from tests.support.views import view
 
 from traefikee.api import view as views
 from traefikee.api.view import read_view
-from traefikee.cluster.state import Link
+from traefikee.cluster.records import Link
 from traefikee.compile.changes import State
 from traefikee.errors import UnreachableError
 from traefikee.node.publishing import Runtime, text

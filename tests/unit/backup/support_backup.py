@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from traefikee.backup.content import Content, Origin
 from traefikee.cluster import history, pki, state
-from traefikee.cluster.state import ClusterInfo, Deployment, Link, Phase, Pointer, Secrets
+from traefikee.cluster.records import ClusterInfo, Deployment, Link, Phase, Pointer, Secrets
 from traefikee.compile import changes
 from traefikee.config.static import StaticConfiguration
 from traefikee.node import publishing

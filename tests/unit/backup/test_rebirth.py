@@ -13,7 +13,7 @@ from tests.unit.backup.support_backup import OBJECTS, content, snapshot_of, with
 from traefikee.backup import rebirth
 from traefikee.backup.content import check
 from traefikee.cluster import history, state
-from traefikee.cluster.state import Deployment, Pointer
+from traefikee.cluster.records import Deployment, Pointer
 
 NOW = 1_800_000_000.0
 GENERATION = 1_800_000_000_000

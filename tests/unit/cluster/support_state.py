@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from traefikee.cluster import state
+from traefikee.cluster.records import ClusterInfo, Mark, NodeRecord, Phase, Removal, Report
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import ClusterInfo, ClusterState, Mark, NodeRecord, Phase, Removal, Report
+from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import KeyValue
 
 REPORT = Report(agent_version="1")

@@ -9,7 +9,8 @@ from tests.unit.cluster.support_state import cluster, control, data
 
 from traefikee.cluster import attendance, state
 from traefikee.cluster.attendance import Attendance, Heard, no_longer_ours, silent, surplus, to_end, to_write, total
-from traefikee.cluster.state import ClusterState, Counters, Report, Traffic
+from traefikee.cluster.records import Counters, Report, Traffic
+from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import Compare, Delete, KeyValue, Put, StoreRefusedError
 from traefikee.errors import UnreachableError
 

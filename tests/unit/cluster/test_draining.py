@@ -4,7 +4,8 @@ import pytest
 from tests.unit.cluster.support_state import cluster, control, data
 
 from traefikee.cluster.draining import check, progress
-from traefikee.cluster.state import Emptying, Node, Report
+from traefikee.cluster.records import Emptying, Report
+from traefikee.cluster.state import Node
 from traefikee.errors import RefusedError
 
 ACTIVE = cluster([*map(control, "abc"), data("d"), data("e")], [data("f")], leader="a")

@@ -22,8 +22,9 @@ from traefikee.cluster.membership import (
     outlived,
     quorum,
 )
+from traefikee.cluster.records import Phase
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import ClusterState, Phase
+from traefikee.cluster.state import ClusterState
 
 LATE = FORGET_AFTER + 1
 LOST = "control nodes that stay would be alive, and the quorum would be lost"

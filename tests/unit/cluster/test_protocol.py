@@ -9,8 +9,8 @@ from traefikee import __version__, formats
 from traefikee.cluster import protocol
 from traefikee.cluster.messages import DataReport, JoinRequest
 from traefikee.cluster.protocol import FORMATS_HEADER, VERSION_HEADER
+from traefikee.cluster.records import Report
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import Report
 
 JOIN = {"role": "data", "name": "d", "request_pem": "x"}
 OTHER = {VERSION_HEADER: "9.9.9", FORMATS_HEADER: "4-5"}

@@ -7,8 +7,9 @@ from tests.unit.cluster import support_state
 
 from traefikee.cluster import pki, rotation, state
 from traefikee.cluster.authorities import Authorities, Rotation, RotationPhase
+from traefikee.cluster.records import CertificateReport, NodeRecord, Phase, Report
 from traefikee.cluster.rotation import Advance, Wait
-from traefikee.cluster.state import CertificateReport, ClusterState, NodeRecord, Phase, Report
+from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import KeyValue
 from traefikee.cluster.tokens import authority_digest
 from traefikee.errors import RefusedError

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from tests.unit.cluster.support_state import cluster, control, data, info
 
 from traefikee.cluster import state
-from traefikee.cluster.roles import Role
-from traefikee.cluster.state import (
+from traefikee.cluster.records import (
     ClusterFormat,
     Deployment,
     Mark,
@@ -21,6 +20,7 @@ from traefikee.cluster.state import (
     Report,
     Traffic,
 )
+from traefikee.cluster.roles import Role
 from traefikee.cluster.store import KeyValue
 from traefikee.config.runtime import ObjectError
 from traefikee.config.static import StaticConfiguration

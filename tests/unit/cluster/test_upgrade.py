@@ -7,7 +7,8 @@ import pytest
 from tests.unit.cluster.support_state import cluster, control, data
 
 from traefikee.cluster import state, upgrade
-from traefikee.cluster.state import ClusterFormat, ClusterState, NodeRecord, Phase, Report
+from traefikee.cluster.records import ClusterFormat, NodeRecord, Phase, Report
+from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import KeyValue
 from traefikee.cluster.upgrade import Raise, Wait, decide_format
 from traefikee.errors import RefusedError, TraefikeeError

@@ -8,7 +8,8 @@ from tests.unit.cluster.support_state import cluster, control, data
 
 from traefikee.cluster import state
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.state import ClusterState, Report
+from traefikee.cluster.records import Report
+from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import KeyValue
 from traefikee.node import deployment
 from traefikee.node.deployment import MOST_NAMED, Outcome, _applied, outcome, some_of

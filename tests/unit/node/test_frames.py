@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from traefikee.cluster.state import Link
+from traefikee.cluster.records import Link
 from traefikee.errors import UnreachableError
 from traefikee.node.frames import Frames
 

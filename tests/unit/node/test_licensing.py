@@ -12,7 +12,8 @@ from tests.unit.cluster.support_state import info
 
 from traefikee.cluster import licence, state
 from traefikee.cluster.licence import LICENCE, LicenceStatus
-from traefikee.cluster.state import ClusterState, Deployment
+from traefikee.cluster.records import Deployment
+from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import KeyValue
 from traefikee.config.static import StaticConfiguration
 from traefikee.errors import RefusedError, UnreachableError

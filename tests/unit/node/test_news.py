@@ -10,7 +10,8 @@ from tests.unit.cluster.support_state import cluster, control, data
 from traefikee.api.cluster import announcement, spread
 from traefikee.cluster import state
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.state import ClusterState, Pointer, Report
+from traefikee.cluster.records import Pointer, Report
+from traefikee.cluster.state import ClusterState
 from traefikee.cluster.store import KeyValue
 from traefikee.node.news import News
 

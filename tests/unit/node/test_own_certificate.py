@@ -8,8 +8,8 @@ import pytest
 
 from traefikee.cluster import pki, x509_fields
 from traefikee.cluster.authorities import digests
+from traefikee.cluster.records import Secrets
 from traefikee.cluster.roles import Role
-from traefikee.cluster.state import Secrets
 from traefikee.config.certificate_checks import check_pair
 from traefikee.config.certificates import CertificatePair
 from traefikee.node.own_certificate import AUTHORITY_FILE, AuthorityFile, own_report, renewed_from_disk, why_renew

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traefikee.cluster.state import Link
+from traefikee.cluster.records import Link
 from traefikee.compile import changes
 from traefikee.compile.changes import State
 from traefikee.config.dynamic import Backend, DynamicConfiguration, Frontend, Route, Server, TLSCertificate

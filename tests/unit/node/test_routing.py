@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from traefikee.cluster import state
-from traefikee.cluster.state import Deployment, Pointer, ProviderStatus
+from traefikee.cluster.records import Deployment, Pointer, ProviderStatus
 from traefikee.compile import snapshot as snap
 from traefikee.compile.changes import State
 from traefikee.config.dynamic import DynamicConfiguration

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.support.wait import wait_for
 
-from traefikee.cluster.state import Emptying, Mark
+from traefikee.cluster.records import Emptying, Mark
 from traefikee.errors import UnreachableError
 from traefikee.node import service
 from traefikee.node.engine import Problem, SnapshotRefusedError

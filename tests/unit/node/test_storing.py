@@ -1,7 +1,7 @@
 """Deploying only if a certain configuration is in force."""
 
 from traefikee.cluster.history import Record
-from traefikee.cluster.state import Link
+from traefikee.cluster.records import Link
 from traefikee.node.storing import revision_sentence
 
 
