@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from traefikee import log
 from traefikee.cluster import state
+from traefikee.cluster.messages import LIFE
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.records import Counters, Report, Traffic
 from traefikee.cluster.roles import Role
@@ -33,6 +34,8 @@ Longer than a data node takes to notice it (:data:`SILENCE`) and to be heard by 
 RENEW = 3.0
 SILENCE = 9.0
 """Seconds that a data node which went silent is taken for alive."""
+FRESH = LIFE + 1.0
+"""Seconds for which what a data node said last is new: it speaks more often."""
 LOOK_EVERY = 0.5
 GATHER = 0.05
 """Seconds that a report waits for others which are written together with it."""
@@ -109,9 +112,9 @@ def no_longer_ours(heard: Mapping[str, Heard], keys: Mapping[str, KeyValue], lea
     return gone
 
 
-def silent(heard: Mapping[str, Heard], now: float) -> list[str]:
-    """Return the nodes that were not heard for too long."""
-    return [identity for identity, one in heard.items() if now - one.at > SILENCE]
+def silent(heard: Mapping[str, Heard], now: float, limit: float) -> list[str]:
+    """Return the nodes that were not heard for so many seconds."""
+    return [identity for identity, one in heard.items() if now - one.at > limit]
 
 
 def to_end(heard: Mapping[str, Heard], keys: Mapping[str, KeyValue], lease: int) -> list[KeyValue]:
@@ -206,10 +209,14 @@ class Attendance:
                     lost = self._lease
                     self._lease = await self._store.grant(LEASE)
                     self._sum = b""
-                    for identity in self._heard:
-                        self._ask(identity)
                     if lost:
                         _log.warning("the lease of the data nodes had ended; they were DOWN for a moment")
+                        # While this node was cut off they may have gone to another one and have said more to that.
+                        for identity in silent(self._heard, time.monotonic(), FRESH):
+                            del self._heard[identity]
+                            self._due.pop(identity, None)
+                    for identity in self._heard:
+                        self._ask(identity)
             except UnreachableError:
                 await asyncio.sleep(RETRY)
                 continue
@@ -273,7 +280,7 @@ class Attendance:
             keys = self._mirror.state.keys
             for identity in no_longer_ours(self._heard, keys, self._lease):
                 del self._heard[identity]
-            for identity in silent(self._heard, now):
+            for identity in silent(self._heard, now, SILENCE):
                 del self._heard[identity]
                 node = self._mirror.state.node(identity)
                 _log.warning("a data node is silent", name=node.record.name if node else identity, seconds=SILENCE)

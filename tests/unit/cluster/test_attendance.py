@@ -47,8 +47,8 @@ def test_who_another_control_node_has_heard_later_is_let_go() -> None:
 
 def test_silence() -> None:
     heard = {"a": Heard(b"", Counters(), 10.0), "b": Heard(b"", Counters(), 12.0)}
-    assert silent(heard, 9.9 + attendance.SILENCE) == []
-    assert silent(heard, 11.0 + attendance.SILENCE) == ["a"]
+    assert silent(heard, 9.9 + attendance.SILENCE, attendance.SILENCE) == []
+    assert silent(heard, 11.0 + attendance.SILENCE, attendance.SILENCE) == ["a"]
 
 
 def test_only_own_signs_of_life_are_ended() -> None:
@@ -302,8 +302,11 @@ def test_a_lease_that_ended_and_a_store_that_was_away(monkeypatch: pytest.Monkey
         store.end_lease(store.alive["id-a"].lease)
         assert not store.alive
         # The next renewal is far away: the next report finds it.
+        attending.hear("id-gone", report())
+        attending._heard["id-gone"].at -= 5
         attending.hear("id-a", report())
         await until(lambda: "id-a" in store.alive)
+        assert "id-gone" not in store.alive, "it may have said more to another control node"
         store.answers = False
         attending.hear("id-b", report())
         await asyncio.sleep(attendance.RETRY * 3)
