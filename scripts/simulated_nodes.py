@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from traefikee import log
+from traefikee import formats, log
 from traefikee.cluster import joining
 from traefikee.cluster.messages import DataReport
 from traefikee.cluster.peers import Peer
@@ -48,6 +48,23 @@ class Nowhere:
     def save_peers(self, peers: list[str]) -> None:
         """Nothing is kept."""
 
+    def load_generation(self) -> int:
+        """Nothing is remembered."""
+        return 0
+
+    def save_generation(self, generation: int) -> None:
+        """Nothing is kept."""
+
+    def read(self, _name: str) -> bytes | None:
+        """Nothing is remembered."""
+        return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Nothing is kept."""
+
+    def save_identity(self, identity: Identity) -> None:
+        """Nothing is kept."""
+
 
 class NoJournal:
     """A journal that keeps nothing."""
@@ -63,6 +80,9 @@ class NoEngine:
     """An engine that counts requests which nobody sent."""
 
     version = "simulated"
+    documents = (formats.DOCUMENTS[formats.OLDEST], formats.DOCUMENTS[formats.NEWEST])
+    found_revision = None
+    drained = False
 
     def __init__(self) -> None:
         self._requests = 0
