@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from traefikee.backup.content import Checked, Content, published
+from traefikee.backup.content import Checked, Content
 from traefikee.cluster import history, state
 from traefikee.cluster.records import Pointer
 from traefikee.cluster.store import REQUEST_TIMEOUT, Compare, Put, Store
@@ -108,12 +108,3 @@ async def write(store: Store, keys: Mapping[str, bytes], last: Sequence[Put]) ->
 
 def _not_empty() -> TraefikeeError:
     return TraefikeeError("the new store holds a cluster already", "use an empty state directory", kind="statedir")
-
-
-def is_whole(keys: Mapping[str, bytes]) -> bool:
-    """Tell whether the published snapshot of keys, if there is one, can be read."""
-    if state.SNAPSHOT not in keys:
-        return True
-    pointer = Pointer.model_validate_json(keys[state.SNAPSHOT])
-    found = published(keys, pointer.snapshot)
-    return found is not None and (not pointer.snapshot or found.revision == pointer.revision)

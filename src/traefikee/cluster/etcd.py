@@ -102,16 +102,8 @@ def command(
         addresses are.
     :param quota: bytes that its file may have.
     """
-    # setpriv ties the child's life to the agent's: a killed node is wholly dead.
     return [
-        "setpriv",
-        "--pdeathsig=KILL",
-        binary,
-        f"--name={identity.id}",
-        "--data-dir=data",
-        f"--listen-client-urls=unix://{CLIENT_SOCKET}",
-        f"--advertise-client-urls=unix://{CLIENT_SOCKET}",
-        f"--listen-peer-urls=unix://{PEER_SOCKET}",
+        *_base(binary, identity),
         f"--initial-advertise-peer-urls={peer_url(identity.advertise)}",
         f"--initial-cluster={','.join(f'{name}={url}' for name, url in cluster)}",
         f"--initial-cluster-state={'existing' if existing else 'new'}",
@@ -126,9 +118,6 @@ def command(
         # Every five minutes, down to the newest 1,000 revisions; what has to be done sooner is in upkeep.py.
         "--auto-compaction-mode=revision",
         "--auto-compaction-retention=1000",
-        "--logger=zap",
-        "--log-outputs=stderr",
-        "--log-level=warn",
     ]
 
 
@@ -137,6 +126,11 @@ def reading_command(binary: str, identity: Identity) -> list[str]:
 
     Nobody reaches it but through the sockets in its directory, and it knows no other member.
     """
+    return [*_base(binary, identity), "--force-new-cluster"]
+
+
+def _base(binary: str, identity: Identity) -> list[str]:
+    # setpriv ties the child's life to the agent's: a killed node is wholly dead.
     return [
         "setpriv",
         "--pdeathsig=KILL",
@@ -146,7 +140,6 @@ def reading_command(binary: str, identity: Identity) -> list[str]:
         f"--listen-client-urls=unix://{CLIENT_SOCKET}",
         f"--advertise-client-urls=unix://{CLIENT_SOCKET}",
         f"--listen-peer-urls=unix://{PEER_SOCKET}",
-        "--force-new-cluster",
         "--logger=zap",
         "--log-outputs=stderr",
         "--log-level=warn",

@@ -10,12 +10,12 @@ None of it is watched: only the deployment in force is part of the state that ev
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from traefikee import log
 from traefikee.cluster import state
 from traefikee.cluster.fencing import FencedStore
-from traefikee.cluster.records import Link
+from traefikee.cluster.records import Link, Stored
 from traefikee.cluster.store import Compare, Delete, Store
 from traefikee.errors import RefusedError, TraefikeeError
 
@@ -28,7 +28,7 @@ _DELETES = 100
 _log = log.get("history")
 
 
-class Record(BaseModel):
+class Record(Stored):
     """One deployment: who, when and how, and where its content lies.
 
     :ivar id: what tells it from every other attempt to deploy.
@@ -39,8 +39,6 @@ class Record(BaseModel):
     :ivar rollback_of: the number of the deployment that was deployed again.
     :ivar files: what the files of the file provider said; None without that provider.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     number: int
     id: str
@@ -53,10 +51,6 @@ class Record(BaseModel):
     rollback_of: int | None = None
     configuration: Link
     files: Link | None = None
-
-    def stored(self) -> bytes:
-        """Return the form that the store keeps (JSON)."""
-        return self.model_dump_json().encode()
 
     @property
     def how(self) -> str:

@@ -13,10 +13,11 @@ from __future__ import annotations
 import hashlib
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from traefikee import log
 from traefikee.cluster import state
+from traefikee.cluster.records import Stored
 from traefikee.cluster.state import ClusterState
 
 LICENCE = state.STATE + "cluster/licence"
@@ -32,7 +33,7 @@ State = Literal["unchecked", "accepted", "refused", "unreachable"]
 _log = log.get("licence")
 
 
-class LicenceStatus(BaseModel):
+class LicenceStatus(Stored):
     """What is known of the licence.
 
     :ivar endpoint: the server that bootstrap was given, or an empty text.
@@ -42,18 +43,12 @@ class LicenceStatus(BaseModel):
     :ivar asked: the server that said it; ``of`` is the digest of the key.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     endpoint: str = ""
     state: State = "unchecked"
     message: str = ""
     at: str = ""
     asked: str = ""
     of: str = ""
-
-    def stored(self) -> bytes:
-        """Return the form that the store keeps (JSON)."""
-        return self.model_dump_json().encode()
 
 
 def key_digest(key: str) -> str:

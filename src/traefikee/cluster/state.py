@@ -42,7 +42,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -95,6 +95,8 @@ CURRENT = STATE + "config/current"
 CONFIG_PARTS = STATE + "config-part/"
 PROVIDERS = STATE + "providers"
 SNAPSHOT = STATE + "snapshot"
+
+S = TypeVar("S", bound=Stored)
 
 _log = log.get("state")
 
@@ -353,7 +355,7 @@ def _read(revision: int, keys: Mapping[str, KeyValue], before: ClusterState, tou
     if FORMAT in touched:
         # One that cannot be read is understood by nobody.
         form = _parse(ClusterFormat, keys.get(FORMAT)) or ClusterFormat(number=0 if FORMAT in keys else 1)
-    removed = _removed(keys, before, touched)
+    removed = _followed(before.removed, REMOVED, Removal, keys, touched)
     by_id = _nodes(keys, before, touched, leader, removed)
     return ClusterState(
         revision=revision,
@@ -366,7 +368,7 @@ def _read(revision: int, keys: Mapping[str, KeyValue], before: ClusterState, tou
         deployment=deployment,
         pointer=one(Pointer, SNAPSHOT, before.pointer),
         providers=providers,
-        traffic=_traffic(keys, before, touched),
+        traffic=_followed(before.traffic, TRAFFIC, Traffic, keys, touched),
         by_id=by_id,
         removed=removed,
         news=revision if any(_is_news(key, by_id) for key in touched) else before.news,
@@ -422,31 +424,20 @@ def _place(record: NodeRecord) -> tuple[bool, str, str]:
     return record.role is not Role.CONTROL, record.name, record.id
 
 
-def _removed(keys: Mapping[str, KeyValue], before: ClusterState, touched: Collection[str]) -> Mapping[str, Removal]:
-    changed = [key for key in touched if key.startswith(REMOVED)]
+def _followed(
+    before: Mapping[str, S], prefix: str, model: type[S], keys: Mapping[str, KeyValue], touched: Collection[str]
+) -> Mapping[str, S]:
+    """Return the values below a prefix, by what their keys end with; the same object if none was touched."""
+    changed = [key for key in touched if key.startswith(prefix)]
     if not changed:
-        return before.removed
-    found = dict(before.removed)
+        return before
+    found = dict(before)
     for key in changed:
-        identity = key.removeprefix(REMOVED)
+        identity = key.removeprefix(prefix)
         found.pop(identity, None)
-        removal = _parse(Removal, keys.get(key))
-        if removal is not None:
-            found[identity] = removal
-    return found
-
-
-def _traffic(keys: Mapping[str, KeyValue], before: ClusterState, touched: Collection[str]) -> Mapping[str, Traffic]:
-    changed = [key for key in touched if key.startswith(TRAFFIC)]
-    if not changed:
-        return before.traffic
-    found = dict(before.traffic)
-    for key in changed:
-        identity = key.removeprefix(TRAFFIC)
-        found.pop(identity, None)
-        traffic = _parse(Traffic, keys.get(key))
-        if traffic is not None:
-            found[identity] = traffic
+        value = _parse(model, keys.get(key))
+        if value is not None:
+            found[identity] = value
     return found
 
 

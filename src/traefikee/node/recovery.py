@@ -206,7 +206,12 @@ async def _private_store(folder: Path, argv: Sequence[str]) -> AsyncIterator[Sto
     """
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *argv, cwd=folder, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+            *argv,
+            cwd=folder,
+            env=etcd.environment(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
         )
     store = Store(folder / etcd.CLIENT_SOCKET)
     try:
