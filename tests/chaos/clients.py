@@ -108,6 +108,10 @@ def deploy(world: World, operation: Operation) -> None:
 def write_consul(world: World, operation: Operation) -> None:
     """Write the rule of this number. One writer, one write after the other: so the last number is the highest."""
     with world.consul_writing:
+        if operation.number < world.consul_written:
+            # It had to wait, for a Consul that does not answer, and one that came later was let in before it.
+            return
+        world.consul_written = operation.number
         begin = world.now()
         try:
             world.consul.put(RULE_KEY, rule(operation.number))

@@ -37,7 +37,7 @@ KNOWN = (
         "no-fencing",
         "the leader's writes are compared neither with its term nor with what it has read",
         frozenset({"writers", "revisions", "numbers"}),
-        (Kind.PAUSE_ETCD, Kind.LINK_DOWN),
+        (Kind.PAUSE_AGENT, Kind.PAUSE_NODE, Kind.PAUSE_ETCD),
         120,
     ),
     Known(
@@ -54,7 +54,7 @@ KNOWN = (
         "lost-write-retried",
         "a deployment whose write has got no answer is written again",
         frozenset({"deploys"}),
-        (Kind.PAUSE_ETCD, Kind.KILL_ETCD, Kind.PAUSE_NODE),
+        (Kind.LINK_IN, Kind.LINK_DOWN),
     ),
     Known(
         "old-journal",

@@ -13,10 +13,13 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
-FORMAT = 3
+FORMAT = 4
 CONTROL = 3
 CALM_BEFORE = 2.0
 SHORTEST_EPISODE = 2.5
+LONGEST_EPISODE = 10.0
+OUTLIVES_A_LEASE = 8.5
+"""Seconds after which another node leads for sure, whoever was struck."""
 FIRST_DRAIN = 1000
 """The episode of the first drain: each has one of its own."""
 SHORTEST = 10.0
@@ -185,8 +188,9 @@ def make(seed: int, seconds: float, only: Sequence[Kind] = ()) -> Schedule:
     names = [f"data-node-{number}" for number in range(1, data + 1)]
     faults = _faults(random.Random(f"{seed}/faults"), seconds, names, only)
     operator = random.Random(f"{seed}/operator")
-    operations = _operations(random.Random(f"{seed}/operations"), seconds) + _backups(operator, seconds)
-    operations += _at_the_moment(random.Random(f"{seed}/moments"), faults, operations)
+    moments = random.Random(f"{seed}/moments")
+    operations = _deploys(random.Random(f"{seed}/deploys"), moments, seconds, faults)
+    operations += _writes(random.Random(f"{seed}/consul"), moments, seconds, faults) + _backups(operator, seconds)
     faults += _drains(operator, seconds, names, faults)
     return Schedule(seed, seconds, data, tuple(faults), tuple(sorted(operations, key=lambda one: one.at)))
 
@@ -195,11 +199,14 @@ def _faults(draw: random.Random, seconds: float, data: Sequence[str], only: Sequ
     faults: list[Fault] = []
     start, episode = CALM_BEFORE + draw.uniform(0, 2), 0
     while True:
-        length = draw.uniform(2.5, 10)
+        outlives = draw.random() < 0.35
+        length = draw.uniform(OUTLIVES_A_LEASE if outlives else SHORTEST_EPISODE, LONGEST_EPISODE)
         # The last one ends with the run: what comes after it is the recovery that is judged.
         last = start + length > seconds - SHORTEST_EPISODE
         episode += 1
-        faults += _episode(draw, episode, start, seconds - start if last else length, data, only, last=last)
+        faults += _episode(
+            draw, episode, start, seconds - start if last else length, data, only, whole=last or outlives
+        )
         if last:
             return faults
         start += length + draw.choice((draw.uniform(0, 1), draw.uniform(2, 6)))
@@ -214,8 +221,9 @@ def _episode(
     data: Sequence[str],
     only: Sequence[Kind],
     *,
-    last: bool,
+    whole: bool,
 ) -> list[Fault]:
+    """Draw an episode's faults; `whole`: each goes on until its end."""
     control = draw.choices(range(CONTROL + 1), (20, 55, 20, 5))[0]
     # The leader is what most depends on.
     targets = draw.sample(ROLES, control)
@@ -229,7 +237,7 @@ def _episode(
     found += [_fault(draw, episode, _pick(draw, DATA_KINDS, only), one, start, length) for one in struck]
     if draw.random() < 0.25:
         found.append(_fault(draw, episode, _pick(draw, CONSUL_KINDS, ()), CONSUL, start, length))
-    if last:
+    if whole:
         found = [replace(one, until=round(start + length, 2)) for one in found]
     return sorted(found, key=lambda one: one.at)
 
@@ -266,18 +274,6 @@ def _backups(draw: random.Random, seconds: float) -> list[Operation]:
     return found
 
 
-def _at_the_moment(draw: random.Random, faults: Sequence[Fault], known: Sequence[Operation]) -> list[Operation]:
-    """Draw deployments for the very moment in which a control node is struck: their writes are on the way then."""
-    found: list[Operation] = []
-    first = sum(one.kind == "deploy" for one in known) + 1
-    for fault in faults:
-        if fault.target in ROLES:
-            for _ in range(2):
-                at = round(fault.at + draw.uniform(-0.5, 0.05), 2)
-                found.append(Operation("deploy", first + len(found), at, f"control-node-{draw.randint(1, CONTROL)}"))
-    return found
-
-
 def _drains(draw: random.Random, seconds: float, data: Sequence[str], faults: Sequence[Fault]) -> list[Fault]:
     """Draw what an operator drains: nodes to which nothing else happens at that time."""
     found: list[Fault] = []
@@ -291,16 +287,35 @@ def _drains(draw: random.Random, seconds: float, data: Sequence[str], faults: Se
     return found
 
 
-def _operations(draw: random.Random, seconds: float) -> list[Operation]:
+def _deploys(draw: random.Random, moments: random.Random, seconds: float, faults: Sequence[Fault]) -> list[Operation]:
+    """Draw deployments: at any time, and through every control node around the moment in which one is struck.
+
+    What is written then may take effect without an answer: a node that has just lost its link still trusts it.
+    """
     found: list[Operation] = []
-    at, deploys = 0.5, 0
+
+    def add(at: float, through: int) -> None:
+        found.append(Operation("deploy", len(found) + 1, round(at, 2), f"control-node-{through}"))
+
+    at = 0.5
     while (at := at + draw.expovariate(1 / 2.0)) < seconds:
         for _ in range(draw.choices((1, 2, 3), (70, 25, 5))[0]):
-            deploys += 1
-            through = f"control-node-{draw.randint(1, CONTROL)}"
-            found.append(Operation("deploy", deploys, round(at + draw.uniform(0, 0.05), 2), through))
-    at, writes = 0.2, 0
+            add(at + draw.uniform(0, 0.05), draw.randint(1, CONTROL))
+    for fault in faults:
+        if fault.target in ROLES:
+            for number in range(1, CONTROL + 1):
+                add(fault.at + moments.uniform(-0.3, 0.8), number)
+    return found
+
+
+def _writes(draw: random.Random, moments: random.Random, seconds: float, faults: Sequence[Fault]) -> list[Operation]:
+    """Draw writes into Consul: at any time, and just before a control node is struck.
+
+    A leader that publishes one of these goes on with it when it wakes up, though another node may lead by then.
+    """
+    times: list[float] = []
+    at = 0.2
     while (at := at + draw.expovariate(1 / 1.2)) < seconds:
-        writes += 1
-        found.append(Operation("consul", writes, round(at, 2)))
-    return sorted(found, key=lambda one: one.at)
+        times.append(at)
+    times += [fault.at - moments.uniform(0, 0.1) for fault in faults if fault.target in ROLES]
+    return [Operation("consul", number, round(at, 2)) for number, at in enumerate(sorted(times), 1)]

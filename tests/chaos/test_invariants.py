@@ -273,7 +273,7 @@ def test_what_is_no_violation(history: History) -> None:
             ["n: Traceback (most recent call last): ... ValueError: too late"],
         ),
         ("thread 'main' panicked at src/main.rs:3:5:\n", ["n: panicked at src/main.rs:3:5:"]),
-        ("12:00 [error    ] routing failed; what is published stays\n", ["n: routing failed; what is published stays"]),
+        ("12:00 [error    ] a duty of the leader failed; duty=x\n", ["n: a duty of the leader failed; duty=x"]),
     ],
 )
 def test_unexpected_errors_in_logs(output: str, sentences: list[str]) -> None:

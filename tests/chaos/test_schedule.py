@@ -16,10 +16,10 @@ def test_a_seed_means_the_same_for_ever() -> None:
     # Rows of the table in docs/reliability.md mean what this draws: a change of it needs a new FORMAT.
     first = made.faults[0]
     assert (schedule.FORMAT, len(made.faults), len(made.operations), first.sentence().strip()) == (
-        3,
-        14,
-        102,
-        "4.38 s  pause-agent on data-node-2 until 11.97 s",
+        4,
+        10,
+        106,
+        "3.84 s  kill-etcd on follower-2 until 5.70 s",
     )
 
 

@@ -56,6 +56,8 @@ class World:
         """What went wrong in the harness itself."""
         self.meant_to_be_down: set[str] = set()
         self.consul_writing = threading.Lock()
+        self.consul_written = 0
+        """The number of the last write that was tried; only who holds the lock may look."""
         self._test_fault = test_fault
         self._began = time.monotonic() + BUILDING
         self._ended = threading.Event()

@@ -18,12 +18,13 @@ from traefikee.cluster.admission import Admission
 from traefikee.cluster.audit import AUDIT, Actor
 from traefikee.cluster.authorities import RotationPhase, digests, issuer_digest
 from traefikee.cluster.certificate_request import Proof
+from traefikee.cluster.fencing import DeposedError, FencedStore
 from traefikee.cluster.messages import JoinRequest, RenewRequest
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.records import CertificateReport, ClusterInfo, Phase, Report, Secrets
 from traefikee.cluster.renewal import Renewal
 from traefikee.cluster.roles import Role
-from traefikee.cluster.store import Compare, Put, Store
+from traefikee.cluster.store import Put, Store
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import RefusedError
 from traefikee.node import authority_rotation
@@ -259,17 +260,17 @@ def test_a_rotation_goes_through_its_phases_and_fences_a_deposed_leader(socket: 
         with pytest.raises(RefusedError, match="being replaced already"):
             await authority_rotation.begin(store, mirror, cluster.admission, 3600.0, ACTOR, "c1")
 
-        lost = Compare.same_creation(state.LEADER, 1)
-        deposed = asyncio.create_task(authority_rotation.carry_on(store, mirror, cluster.admission, lost, "c0"))
+        lost = FencedStore(store, 1)
+        deposed = asyncio.create_task(authority_rotation.carry_on(lost, mirror, cluster.admission, "c0"))
         await reports(old)
-        await asyncio.sleep(0.5)
+        with pytest.raises(DeposedError):
+            await asyncio.wait_for(deposed, 5)
         assert mirror.state.authorities.rotation is not None
         assert mirror.state.authorities.rotation.phase is RotationPhase.TRUST, "a deposed leader changes nothing"
-        deposed.cancel()
 
         held = await store.transact([], [Put(state.LEADER, b"me")])
-        fence = Compare.same_creation(state.LEADER, held or 0)
-        leading = asyncio.create_task(authority_rotation.carry_on(store, mirror, cluster.admission, fence, "c1"))
+        term = FencedStore(store, held or 0)
+        leading = asyncio.create_task(authority_rotation.carry_on(term, mirror, cluster.admission, "c1"))
         seen = await mirror.wait_for(lambda now: digests(now.authorities.signing)[0] == new)
         # What the version before reads says the same.
         assert seen.info is not None
@@ -289,7 +290,7 @@ def test_a_rotation_goes_through_its_phases_and_fences_a_deposed_leader(socket: 
         with pytest.raises(RefusedError, match="is not being replaced"):
             await authority_rotation.finish(store, mirror, ACTOR, "c1")
         leading.cancel()
-        await asyncio.gather(leading, deposed, return_exceptions=True)
+        await asyncio.gather(leading, return_exceptions=True)
         entries = [json.loads(one.value) for one in (await store.read_prefix(AUDIT))[1]]
         told = [one["detail"] for one in entries if one["action"] == "rotate-ca"]
         assert [one.partition(";")[0].partition(":")[0] for one in told] == [

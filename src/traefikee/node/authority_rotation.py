@@ -12,6 +12,7 @@ from traefikee.cluster import audit, pki, rotation, state
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.audit import Actor
 from traefikee.cluster.authorities import Authorities, Rotation, RotationPhase
+from traefikee.cluster.fencing import DeposedError, FencedStore
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.records import Secrets
 from traefikee.cluster.rotation import Advance
@@ -65,7 +66,7 @@ async def begin(store: Store, mirror: Mirror, admission: Admission, grace: float
     )
     kept = opened.model_copy(update={"next_ca_key_pem": fresh.key_pem})
     told = audit.entry(actor, node, COMMAND, f"a new authority is to replace the one that signs; grace {grace:.0f} s")
-    await _write(store, seen, [], [_authorities(begun), _sealed(admission, kept), told])
+    await _write(store, seen, [_authorities(begun), _sealed(admission, kept), told])
 
 
 async def finish(store: Store, mirror: Mirror, actor: Actor, node: str) -> None:
@@ -82,13 +83,14 @@ async def finish(store: Store, mirror: Mirror, actor: Actor, node: str) -> None:
     retire = None if known.rotation.retire_after is None else time.time()
     changed = known.rotation.model_copy(update={"grace": 0.0, "retire_after": retire})
     told = audit.entry(actor, node, COMMAND, "the old authority is to be retired without further grace")
-    await _write(store, seen, [], [_authorities(known.model_copy(update={"rotation": changed})), told])
+    await _write(store, seen, [_authorities(known.model_copy(update={"rotation": changed})), told])
 
 
-async def carry_on(store: Store, mirror: Mirror, admission: Admission, fence: Compare, node: str) -> None:
+async def carry_on(term: FencedStore, mirror: Mirror, admission: Admission, node: str) -> None:
     """Carry on the rotation that is under way, while this node leads; runs until cancelled.
 
     :param node: this node's name, for the audit log.
+    :raises DeposedError: if the term is over.
     """
     said = ""
     while True:
@@ -99,7 +101,9 @@ async def carry_on(store: Store, mirror: Mirror, admission: Admission, fence: Co
             _log.info(f"the authority is being replaced: {said}")
         if isinstance(decision, Advance):
             try:
-                await _advance(store, seen, admission, decision, fence, node)
+                await _advance(term, seen, admission, decision, node)
+            except DeposedError:
+                raise
             except TraefikeeError as error:
                 _log.warning("the replacement of the authority cannot go on now", reason=str(error))
         await _pause(mirror, seen)
@@ -112,9 +116,7 @@ async def _pause(mirror: Mirror, seen: ClusterState) -> None:
             await mirror.wait_for(lambda now: now is not seen)
 
 
-async def _advance(
-    store: Store, seen: ClusterState, admission: Admission, decision: Advance, fence: Compare, node: str
-) -> None:
+async def _advance(term: FencedStore, seen: ClusterState, admission: Admission, decision: Advance, node: str) -> None:
     known, running = seen.authorities, seen.authorities.rotation
     if running is None or seen.info is None:
         return
@@ -142,15 +144,15 @@ async def _advance(
             after = Authorities(trusted=known.trusted)
             told = "the authority has been replaced"
     entry = audit.entry(Actor(f"node {node}", "cluster"), node, COMMAND, f"{told}: {decision.reason}")
-    await _write(store, seen, [fence], [_authorities(after), *operations, entry])
+    await _write(term, seen, [_authorities(after), *operations, entry])
 
 
-async def _write(store: Store, seen: ClusterState, fences: list[Compare], operations: list[Put | Delete]) -> None:
+async def _write(store: Store | FencedStore, seen: ClusterState, operations: list[Put | Delete]) -> None:
     """Write what follows from a state, unless that has changed.
 
     :raises UnreachableError: if it has.
     """
-    done = await store.transact([*fences, *_unchanged(seen, *_READ)], operations)
+    done = await store.transact(_unchanged(seen, *_READ), operations)
     if done is None:
         raise UnreachableError("the cluster's authorities were changed at this moment", "try again", kind="conflict")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 from traefikee import log
 from traefikee.cluster import membership, state, upgrade
@@ -22,7 +23,8 @@ from traefikee.node.retry import insist
 from traefikee.node.routing import Routing
 
 CLEAN_EVERY = 1.0
-ROUTING_PAUSE = 3.0
+DUTY_PAUSE = 3.0
+"""Seconds before a duty that failed is started again."""
 ROTATE_EVERY = 60.0
 """How often the age of the ticket keys is looked at, in seconds."""
 
@@ -44,16 +46,20 @@ class Leader:
     async def lead(self, won: ClusterState) -> None:
         """Carry out all duties until cancelled, or until a write says that the term is over."""
         term = FencedStore(self._store, won.leader_creation)
+        duties: dict[str, Callable[[], Awaitable[None]]] = {
+            "forming": lambda: self._form(term),
+            "cleaning": lambda: self._clean(term),
+            "format": lambda: upgrade.keep_raising(term, self._mirror),
+            "ticket keys": lambda: self._rotate(term),
+            "authority": lambda: self._replace_authority(term),
+            "routing": lambda: self._route(term),
+            "housekeeping": lambda: housekeeping.tidy(term),
+            "licence": lambda: licensing.keep_checking(term, self._mirror),
+        }
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._form(term), name="forming")
-                tasks.create_task(self._clean(term), name="cleaning")
-                tasks.create_task(upgrade.keep_raising(term, self._mirror), name="format")
-                tasks.create_task(self._rotate(term), name="ticket keys")
-                tasks.create_task(self._replace_authority(term), name="authority")
-                tasks.create_task(self._route(term), name="routing")
-                tasks.create_task(housekeeping.tidy(term), name="housekeeping")
-                tasks.create_task(licensing.keep_checking(term, self._mirror), name="licence")
+                for name, duty in duties.items():
+                    tasks.create_task(keep(name, duty), name=name)
         except* DeposedError:
             # The mirror has yet to hear of it: it ends what waits for the end of the term.
             _log.info("a write was refused: another node leads by now")
@@ -104,7 +110,7 @@ class Leader:
     async def _replace_authority(self, term: FencedStore) -> None:
         me = self._mirror.state.node(self._mirror.state.leader or "")
         name = me.record.name if me is not None else ""
-        await authority_rotation.carry_on(self._store, self._mirror, self._admission, term.fence, name)
+        await authority_rotation.carry_on(term, self._mirror, self._admission, name)
 
     async def _rotate(self, term: FencedStore) -> None:
         """Change the keys of TLS session tickets in time. What they are is published with the snapshot."""
@@ -136,10 +142,10 @@ class Leader:
                 await asyncio.gather(running, return_exceptions=True)
 
     async def _keep_routing(self, deployment: Deployment, term: FencedStore) -> None:
-        """Run one deployment's routing; a defect in it must cost neither the cluster its leader nor its snapshot."""
-        deposed = False
-        while not deposed:
-            routing = Routing(
+        """Run one deployment's routing. What is published stays in force if it fails."""
+
+        def routing() -> Awaitable[None]:
+            return Routing(
                 term,
                 self._mirror,
                 self._snapshots,
@@ -147,12 +153,26 @@ class Leader:
                 deployment,
                 self._admission.secrets,
                 self._admission.ticket_keys,
-            )
-            try:
-                await routing.run()
-            except* DeposedError as error:
-                _log.info("routing ended", reason=str(error.exceptions[0]))
-                deposed = True
-            except* Exception:  # noqa: BLE001 - whatever it is, it is logged whole
-                _log.exception("routing failed; what is published stays, and it is started again", pause=ROUTING_PAUSE)
-                await asyncio.sleep(ROUTING_PAUSE)
+            ).run()
+
+        try:
+            await keep("routing", routing)
+        except* DeposedError:
+            _log.info("routing ended: another node leads by now")
+
+
+async def keep(name: str, duty: Callable[[], Awaitable[None]]) -> None:
+    """Carry a duty out, and start it again if it fails: a defect in one must not cost the cluster its leader.
+
+    :raises DeposedError: if the term is over; in a group if the duty has tasks.
+    """
+    ended = False
+    while not ended:
+        try:
+            await duty()
+            ended = True
+        except* DeposedError:
+            raise
+        except* Exception:  # noqa: BLE001 - whatever it is, it is logged whole
+            _log.exception("a duty of the leader failed; it is started again", duty=name, pause=DUTY_PAUSE)
+            await asyncio.sleep(DUTY_PAUSE)

@@ -8,7 +8,7 @@ from tests.chaos.history import History
 
 _SIGNS = re.compile(
     r"^(?P<trace>Traceback \(most recent call last\)|Exception ignored|.*exception was never)"
-    r"|panicked at|routing failed",
+    r"|panicked at|a duty of the leader failed",
     re.MULTILINE,
 )
 

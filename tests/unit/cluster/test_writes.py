@@ -49,7 +49,7 @@ KNOWN = {
     ("cluster/removing.py", "_write"): "the node's record, what it was decided from, and the removal before",
     ("cluster/renewal.py", "note_serial"): "the record before",
     ("cluster/upgrade.py", "keep_raising"): TERM + ", and the format before",
-    ("node/authority_rotation.py", "_write"): "the fence that it is given, and the authorities before",
+    ("node/authority_rotation.py", "_write"): "the term, where the leader carries it on, and the authorities before",
     ("node/bootstrap.py", "enter"): "that there is no cluster",
     ("node/bootstrap.py", "_leave"): "its own record; then its own member",
     ("node/bootstrap.py", "_give_up"): "that the cluster still forms",
