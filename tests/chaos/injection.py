@@ -141,6 +141,8 @@ class Injector:
             case Kind.LOSSY:
                 verdict = f"numgen random mod 100 < {fault.amount} drop"
                 return drop(machine, verdict, incoming=True, outgoing=True)
+            case Kind.BLACK_HOLE:
+                return drop(machine, f"meta length > {fault.amount} drop", incoming=True, outgoing=False)
             case Kind.SLOW:
                 return slow(machine, fault.amount)
             case Kind.DISK_FULL:

@@ -54,7 +54,7 @@ KNOWN = (
         "lost-write-retried",
         "a deployment whose write has got no answer is written again",
         frozenset({"deploys"}),
-        (Kind.LINK_IN, Kind.LINK_DOWN),
+        (Kind.BLACK_HOLE,),
     ),
     Known(
         "old-journal",

@@ -51,6 +51,8 @@ class Kind(StrEnum):
     """Of each hundred packets `amount` are lost, in either direction."""
     SLOW = "slow"
     """The link carries `amount` kbit/s in either direction."""
+    BLACK_HOLE = "black-hole"
+    """Packets of more than `amount` bytes do not arrive at the machine, and nobody is told; small ones do."""
     DISK_FULL = "disk-full"
     CLOCK = "clock"
     """The node is killed and started with a clock that is `amount` seconds off, and again with the right one."""
@@ -75,6 +77,7 @@ CONTROL_KINDS = {
     Kind.LINK_OUT: 2,
     Kind.LOSSY: 2,
     Kind.SLOW: 1,
+    Kind.BLACK_HOLE: 3,
     Kind.DISK_FULL: 2,
     Kind.CLOCK: 1,
     Kind.STOP: 2,
@@ -89,6 +92,7 @@ DATA_KINDS = {
     Kind.LINK_IN: 1,
     Kind.LINK_OUT: 1,
     Kind.LOSSY: 1,
+    Kind.BLACK_HOLE: 1,
     Kind.DISK_FULL: 3,
     Kind.CLOCK: 1,
     Kind.STOP: 1,
@@ -261,6 +265,7 @@ def _fault(draw: random.Random, episode: int, kind: Kind, target: str, start: fl
     amount = {
         Kind.LOSSY: draw.randint(5, 40),
         Kind.SLOW: draw.choice((64, 256, 1024)),
+        Kind.BLACK_HOLE: draw.choice((1000, 1200, 1400)),
         Kind.CLOCK: draw.choice((-1, 1)) * draw.choice((30, 600, 7200)),
     }
     return Fault(episode, kind, target, round(at, 2), round(until, 2), amount.get(kind, 0))

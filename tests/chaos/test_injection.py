@@ -81,6 +81,17 @@ def test_a_lossy_link_loses_some(machines: tuple[Machine, Machine]) -> None:
     assert arrive(other, struck, 200) == 200
 
 
+def test_a_black_hole_takes_what_is_large(machines: tuple[Machine, Machine]) -> None:
+    struck, other = machines
+    undo = injection.drop(struck, "meta length > 900 drop", incoming=True, outgoing=False)
+    assert not reaches(other, struck)
+    assert reaches(struck, other)
+    undo()
+    undo = injection.drop(struck, "meta length > 1200 drop", incoming=True, outgoing=False)
+    assert reaches(other, struck)
+    undo()
+
+
 def test_a_slow_link_is_slow(machines: tuple[Machine, Machine]) -> None:
     struck, other = machines
     undo = injection.slow(struck, 64)

@@ -17,8 +17,8 @@ def test_a_seed_means_the_same_for_ever() -> None:
     first = made.faults[0]
     assert (schedule.FORMAT, len(made.faults), len(made.operations), first.sentence().strip()) == (
         4,
-        10,
-        106,
+        13,
+        110,
         "3.84 s  kill-etcd on follower-2 until 5.70 s",
     )
 

@@ -9,15 +9,17 @@ import pytest
 
 from tests.etcd.test_store import folder, in_store, socket  # noqa: F401 - fixtures
 from tests.unit.cluster.support_state import control, data
-from traefikee.cluster import state
+from traefikee.cluster import draining, state
 from traefikee.cluster.admission import Admission
+from traefikee.cluster.audit import Actor
 from traefikee.cluster.fencing import DeposedError, FencedStore
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.records import NodeRecord, Pointer
+from traefikee.cluster.records import Mark, NodeRecord, Pointer, Report
 from traefikee.cluster.store import Compare, Delete, Put, Store
-from traefikee.errors import UnreachableError
+from traefikee.errors import RefusedError, UnreachableError
 from traefikee.node.publishing import SnapshotStore, draft
 
+ACTOR = Actor("me", "socket")
 Body = Callable[[Store], Awaitable[None]]
 
 
@@ -43,7 +45,7 @@ async def admission(store: Store) -> AsyncIterator[Admission]:
 async def enter(store: Store, record: NodeRecord, *, alive: bool = False) -> None:
     """Put a node into the list."""
     puts = [Put(state.NODES + record.id, record.stored()), Put(state.NAMES + record.name, record.id.encode())]
-    puts += [Put(state.ALIVE + record.id, b"{}")] * alive
+    puts += [Put(state.ALIVE + record.id, Report(agent_version="1").stored())] * alive
     await store.transact([], puts)
 
 
@@ -188,5 +190,46 @@ def test_a_join_whose_turn_is_over_changes_no_member(socket: Path) -> None:  # n
                 await admitting._note_member(record.id, 7, turn)
         assert len(await store.members()) == 1
         assert await listed(store, record) == record
+
+    in_store(socket, body)
+
+
+def test_what_a_control_node_has_not_heard_of_yet_is_not_taken_for_done(
+    socket: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(draining, "BEAT", 0.05)
+
+    async def body(store: Store) -> None:
+        nodes = [*map(control, "ab"), data("d"), data("e")]
+        for one in nodes:
+            await enter(store, one, alive=True)
+        mirror = Mirror(store)
+        first = asyncio.create_task(mirror.run())
+        await mirror.wait_for(lambda seen: len(seen.nodes) == len(nodes))
+        # From here on it hears nothing: its watch is silent, though its store answers.
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+
+        async def ask(word: str, *, undo: bool) -> list[tuple[str, bool]]:
+            asked = draining.drain(store, mirror, [word], undo=undo, force=False, timeout=0.2, actor=ACTOR, node="a")
+            return [(str(one["message"]), bool(one["ok"])) async for one in asked if one["event"] == "node"]
+
+        mark = state.DRAINED + data("d").id
+        await store.transact([], [Put(mark, Mark(by="me", at="then").stored())])
+        with pytest.raises(UnreachableError, match="a does not know what the store says of these nodes by now"):
+            await ask("d", undo=True)
+        assert await store.get(mark) is not None
+        # The other one would be the last: whoever knows of both refuses that.
+        with pytest.raises(UnreachableError, match="a does not know"):
+            await ask("e", undo=False)
+        again = asyncio.create_task(mirror.run())
+        await mirror.wait_for(lambda seen: any(one.drained for one in seen.nodes))
+        with pytest.raises(RefusedError, match="no data node would accept requests any more"):
+            await ask("e", undo=False)
+        assert (await ask("d", undo=True))[0][0].startswith("d ")
+        assert await store.get(mark) is None
+        again.cancel()
+        await asyncio.gather(again, return_exceptions=True)
 
     in_store(socket, body)

@@ -72,13 +72,19 @@ class AuditEntry(BaseModel):
 
 
 def entry(actor: Actor, node: str, action: str, detail: str) -> Put:
-    """Return the write of one entry, to be part of the transaction that carries the action out."""
+    """Return the write of one entry, to be part of the transaction that carries the action out.
+
+    Once that is done, the entry is in the log of this node too.
+    """
     at = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
     written = AuditEntry(
         at=at, who=actor.who, through=actor.through, node=node, action=action, detail=detail, says=actor.says
     )
-    _log.info(detail, action=action, who=actor.who, through=actor.through)
-    return Put(f"{AUDIT}{at}-{secrets.token_hex(4)}", written.model_dump_json().encode())
+
+    def tell() -> None:
+        _log.info(detail, action=action, who=actor.who, through=actor.through)
+
+    return Put(f"{AUDIT}{at}-{secrets.token_hex(4)}", written.model_dump_json().encode(), once_done=tell)
 
 
 async def read(store: Store, limit: int = KEPT, *, action: str = "", since: str = "") -> list[AuditEntry]:

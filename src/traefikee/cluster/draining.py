@@ -173,21 +173,47 @@ async def _write(
         if not undo:
             check(seen, nodes, force=force)
         changing = [one for one in nodes if (one.drained is None) != undo]
-        for start in range(0, len(changing), TOGETHER):
-            if not await _put(store, seen, changing[start : start + TOGETHER], undo=undo, actor=actor, node=node):
-                break
-        else:
-            return {one.record.id: one for one in nodes}
+        batches = [changing[start : start + TOGETHER] for start in range(0, len(changing), TOGETHER)]
+        if await _is_so(store, [one for one in nodes if one not in changing], undo=undo):
+            known = seen.revision
+            for batch in batches:
+                written = await _put(store, seen, batch, known, undo=undo, actor=actor, node=node)
+                if written is None:
+                    break
+                known = written
+            else:
+                return {one.record.id: one for one in nodes}
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2 * BEAT):
                 await mirror.wait_for(lambda now, then=seen: now is not then)  # type: ignore[misc]
-    raise UnreachableError("the nodes change faster than they can be drained", "try again in a moment")
+    raise UnreachableError(
+        f"{node} does not know what the store says of these nodes by now",
+        "try again in a moment, or ask another control node",
+    )
 
 
-async def _put(store: Store, seen: ClusterState, nodes: Sequence[Node], *, undo: bool, actor: Actor, node: str) -> bool:
+async def _is_so(store: Store, nodes: Sequence[Node], *, undo: bool) -> bool:
+    """Ask the store whether nothing need be written for these: what this control node has seen may be old."""
+    if not nodes:
+        return True
+    _, marks = await store.list_keys(state.DRAINED)
+    return all((state.DRAINED + one.record.id in marks) != undo for one in nodes)
+
+
+async def _put(
+    store: Store, seen: ClusterState, nodes: Sequence[Node], known: int, *, undo: bool, actor: Actor, node: str
+) -> int | None:
+    """Write marks or delete them.
+
+    :param known: the revision up to which all marks are known.
+    :returns: the revision of the write, or None if it was not made.
+    """
     at = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     compares: list[Compare] = []
     operations: list[Put | Delete] = []
+    if not undo:
+        # Two that are harmless each may drain the last together: the later one looks again.
+        compares.append(Compare.none_newer(state.DRAINED, known))
     for one in nodes:
         key = state.NODES + one.record.id
         compares.append(Compare.unchanged(key, seen.keys[key].mod_revision))
@@ -202,7 +228,7 @@ async def _put(store: Store, seen: ClusterState, nodes: Sequence[Node], *, undo:
     orphans = [found for key, found in seen.keys.items() if key.startswith(state.DRAINED) and not _listed(seen, key)]
     oldest = [found.key for found in sorted(orphans, key=lambda found: found.mod_revision)]
     operations += [Delete(key) for key in membership.outlived(oldest)[:PRUNED]]
-    return await store.transact(compares, operations) is not None
+    return await store.transact(compares, operations)
 
 
 def _listed(seen: ClusterState, key: str) -> bool:

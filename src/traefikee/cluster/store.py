@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -52,11 +52,15 @@ class KeyValue:
 
 @dataclass(frozen=True)
 class Compare:
-    """A condition of a transaction: the key's create or modification revision is what was read (0: no such key)."""
+    """A condition of a transaction: the key's create or modification revision is what was read (0: no such key).
+
+    :ivar all_older: every key that starts with `key` was last written at `revision` or before, instead.
+    """
 
     key: str
     revision: int
     target: str = "MOD"
+    all_older: bool = False
 
     @classmethod
     def absent(cls, key: str) -> Compare:
@@ -73,14 +77,23 @@ class Compare:
         """The key is the very one that was created at ``create_revision``: what fences a deposed leader's writes."""
         return cls(key, create_revision, "CREATE")
 
+    @classmethod
+    def none_newer(cls, prefix: str, revision: int) -> Compare:
+        """No key that starts with the prefix was written after ``revision``; one may have been deleted."""
+        return cls(prefix, revision, all_older=True)
+
 
 @dataclass(frozen=True)
 class Put:
-    """Write a key; with a lease it vanishes when the lease ends."""
+    """Write a key; with a lease it vanishes when the lease ends.
+
+    :ivar once_done: called when the store has said that the write is carried out.
+    """
 
     key: str
     value: bytes
     lease: int = 0
+    once_done: Callable[[], None] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -249,7 +262,12 @@ class Store:
             compares = [one for one in compares if not one.revision]
         body = {"compare": [_compare(one) for one in compares], "success": [_operation(one) for one in operations]}
         answer = await self._post("/v3/kv/txn", body, patience or self.patience)
-        return int(answer["header"]["revision"]) if answer.get("succeeded") else None
+        if not answer.get("succeeded"):
+            return None
+        for one in operations:
+            if isinstance(one, Put) and one.once_done is not None:
+                one.once_done()
+        return int(answer["header"]["revision"])
 
     async def watch(self, prefix: str, from_revision: int) -> AsyncIterator[Changes]:
         """Yield the changes of all keys that start with the prefix, from a revision on, until etcd goes away.
@@ -425,6 +443,9 @@ def _change(raw: Mapping[str, Any]) -> Change:
 
 def _compare(compare: Compare) -> dict[str, Any]:
     field = "create_revision" if compare.target == "CREATE" else "mod_revision"
+    if compare.all_older:
+        every = {"key": _encode(compare.key), "range_end": _encode_bytes(_prefix_end(compare.key))}
+        return {**every, "target": compare.target, "result": "LESS", field: str(compare.revision + 1)}
     return {"key": _encode(compare.key), "target": compare.target, "result": "EQUAL", field: str(compare.revision)}
 
 

@@ -37,7 +37,7 @@ KNOWN = {
     ("cluster/attendance.py", "_write_some"): LEASE,
     ("cluster/attendance.py", "_tell_sum"): LEASE,
     ("cluster/audit.py", "prune"): TERM,
-    ("cluster/draining.py", "_put"): "the nodes' records and marks, and the leader key that was seen",
+    ("cluster/draining.py", "_put"): "the nodes' records, all marks of others, and the leader key that was seen",
     ("cluster/election.py", "_live"): LEASE,
     ("cluster/election.py", "_stand"): "that nobody leads",
     ("cluster/election.py", "resign"): "the leader key of this node's term",
