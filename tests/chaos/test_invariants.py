@@ -258,6 +258,10 @@ def test_a_violation_is_found(history: History, name: str, sentence: str) -> Non
             spoilt(Write(3, 8, 9, Outcome.FAIL), Request(NODE, kept=False, begin=7, end=7.1, mark=2)),
             id="a write that failed",
         ),
+        pytest.param(
+            spoilt(Backup(3, "control-node-1", 2.5, 3, Outcome.OK, [[102, 7]], 102)),
+            id="deployments that are too old to be kept",
+        ),
     ],
 )
 def test_what_is_no_violation(history: History) -> None:

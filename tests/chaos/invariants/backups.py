@@ -1,8 +1,11 @@
-"""A backup is of one moment, and holds each deployment that was acknowledged before it was asked for."""
+"""A backup is of one moment, and holds each deployment, of those that are kept, that was acknowledged before it was
+asked for.
+"""
 
 from __future__ import annotations
 
 from tests.chaos.history import History, Outcome
+from traefikee.cluster.history import KEPT
 
 
 def check(history: History) -> list[str]:
@@ -19,6 +22,9 @@ def check(history: History) -> list[str]:
         found += [
             f"backup {backup.number} was begun after deploy {one.number} was acknowledged as {one.stored}, and lacks it"
             for one in history.deploys
-            if one.outcome is Outcome.OK and one.end < backup.begin and held.get(one.stored) != one.number
+            if one.outcome is Outcome.OK
+            and one.end < backup.begin
+            and one.stored > backup.current - KEPT
+            and held.get(one.stored) != one.number
         ]
     return found
