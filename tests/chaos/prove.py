@@ -36,7 +36,7 @@ KNOWN = (
     Known(
         "no-fencing",
         "the leader's writes are compared neither with its term nor with what it has read",
-        frozenset({"writers", "revisions", "numbers"}),
+        frozenset({"writers"}),
         (Kind.PAUSE_AGENT, Kind.PAUSE_NODE, Kind.PAUSE_ETCD),
         120,
     ),

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.injection import drop
 from tests.cluster.nodes import Node, _Unix
 from tests.cluster.places import enter_network, routes, start_origin
 from tests.cluster.test_failover import HOST, World, leaders, published
@@ -87,6 +88,8 @@ def world(shared_network: Network) -> Iterator[Faulty]:
     try:
         made.consul.start()
         made.cluster.form(control=3, data=2)
+        # Its row would be there for 45 s.
+        made.cluster.any_control().traefikee("rm-node bootstrap-node")
         keys = routes("app", f"Host:{HOST}", made.origin)
         made.consul.put_all({f"traefik/{key}": value for key, value in keys.items()})
         made.cluster.any_control().traefikee(made.line)
@@ -376,6 +379,37 @@ def test_a_leader_that_sleeps_together_with_its_etcd(world: Faulty) -> None:
         assert published(new) >= revision
         assert all(count == 1 for count in leaders(world).values()), leaders(world)
         world.follows_changes()
+    world.calm()
+
+
+def follow_in_etcd(node: Node) -> None:
+    """Make another member etcd's leader than this node's."""
+
+    def follows() -> bool:
+        status = json.loads(node.place.check(f"{ETCD}/v3/maintenance/status -m 5 -d '{{}}'"))
+        own = status["header"]["member_id"]
+        if status["leader"] == own:
+            members = json.loads(node.place.check(f"{ETCD}/v3/cluster/member/list -m 5 -d '{{}}'"))["members"]
+            target = next(one["ID"] for one in members if one["ID"] != own)
+            node.place.run(f'{ETCD}/v3/maintenance/transfer-leadership -m 5 -d \'{{"targetID":"{target}"}}\'')
+        return status["leader"] not in (own, "0")
+
+    wait_for(follows, f"the etcd of {node.name} follows", 10)
+
+
+def test_a_leader_that_large_packets_do_not_reach(world: Faulty) -> None:
+    leader, other = world.cluster.leader(), world.follower()
+    follow_in_etcd(leader)
+    with world.traffic():
+        undo = drop(world.client.network.machines[leader.name], "meta length > 900 drop", incoming=True, outgoing=False)
+        try:
+            # What is deployed is large, so that the leader's store hears of nothing from here on.
+            wait_for(lambda: other.place.run(f"traefikee {world.line}").returncode == 0, "a deployment", 40, every=0.3)
+            world.another_leads(leader, 30)
+            world.follows_changes(20)
+            leader.process.wait_for_output("nothing was read from the store for 6 s: this node lets its lease end", 1)
+        finally:
+            undo()
     world.calm()
 
 

@@ -38,6 +38,7 @@ ADDRESSES = {
     "data-node-3": "10.10.0.7",
     "data-node-4": "10.10.0.8",
     "data-node-5": "10.10.0.9",
+    "data-node-6": "10.10.0.11",
 }
 HOST = "app.example"
 CONFIGURATION = """\
@@ -170,9 +171,9 @@ def test_tokens_until_a_time_are_listed_revoked_and_end(world: World) -> None:
     assert listed[mine["id"]]["kind"] == "ttl"  # type: ignore[index]
     assert kept["data_node_token"][-40:] not in json.dumps(listed)
     world.any().traefikee(f"env --revoke={mine['id']}")  # type: ignore[index]
-    assert "expired on" in world.refusal("data-node-4", timed["data_node_token"])
-    assert "revoked on" in world.refusal("data-node-4", kept["data_node_token"])
-    assert "this is the token for control nodes" in world.refusal("data-node-4", kept["control_node_token"])
+    assert "expired on" in world.refusal("data-node-6", timed["data_node_token"])
+    assert "revoked on" in world.refusal("data-node-6", kept["data_node_token"])
+    assert "this is the token for control nodes" in world.refusal("data-node-6", kept["control_node_token"])
 
 
 def test_rotated_tokens_are_refused_with_who_and_when(world: World) -> None:
@@ -181,11 +182,11 @@ def test_rotated_tokens_are_refused_with_who_and_when(world: World) -> None:
     after = world.tokens("")
     assert after["control_node_token"] == before["control_node_token"]
     assert after["data_node_token"] != before["data_node_token"]
-    line = world.refusal("data-node-4", before["data_node_token"])
+    line = world.refusal("data-node-6", before["data_node_token"])
     assert "this token was replaced on" in line
     assert "by user root; take the current one from `traefikee env` on a control node" in line
     world.any().traefikee("rotate-tokens --grace=1h")
-    node = world.join("data-node-4", after["data_node_token"])
+    node = world.join("data-node-6", after["data_node_token"])
     wait_for(lambda: world.any().status()[node.name] == "READY", "it is let in within the grace", 20)
     world.forget(node.name)
 

@@ -22,6 +22,13 @@ LEASE = 5
 """Seconds that a node which went silent is taken for alive."""
 RENEW = 1.5
 RETRY = 0.3
+BEHIND = 6.0
+"""Seconds without a read of what is agreed after which this node's store counts as left behind by the others.
+
+A lease alone does not tell: it is renewed by the store's leader, to which small messages may still find a way when what
+the others have agreed on does not arrive here any more (a path whose MTU is smaller than its ends believe). A leader
+would then hold its lead and see nothing of what it should act upon.
+"""
 
 _log = log.get("election")
 
@@ -40,16 +47,34 @@ class Presence:
         self.may_lead = True
         self.lease = 0
         self._renewed = float("-inf")
+        self._read = float("-inf")
 
     async def run(self) -> None:
         """Keep the lease, the report and, where there is no leader, the candidacy up for ever."""
+        self._read = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._read_along(), name="reading")
             tasks.create_task(self._live(), name="presence")
             tasks.create_task(self._stand(), name="candidacy")
 
+    async def _read_along(self) -> None:
+        """Read over and over something that this node's store can answer only if it is as far as the others are."""
+        while True:
+            with contextlib.suppress(UnreachableError):
+                await self._store.get(state.LEADER)
+                self._read = time.monotonic()
+            await asyncio.sleep(RENEW)
+
     async def _live(self) -> None:
         reported = b""
+        behind = False
         while True:
+            was_behind, behind = behind, time.monotonic() - self._read > BEHIND
+            if behind:
+                if not was_behind:
+                    _log.warning(f"nothing was read from the store for {BEHIND:.0f} s: this node lets its lease end")
+                await asyncio.sleep(RETRY)
+                continue
             try:
                 if not self.lease or not await self._store.keep_alive(self.lease):
                     lost = self.lease
