@@ -88,8 +88,9 @@ def world(shared_network: Network) -> Iterator[Faulty]:
     try:
         made.consul.start()
         made.cluster.form(control=3, data=2)
+        node = made.cluster.any_control()
         # Its row would be there for 45 s.
-        made.cluster.any_control().traefikee("rm-node bootstrap-node")
+        wait_for(lambda: node.place.run("traefikee rm-node bootstrap-node").returncode == 0, "it is removed", 15)
         keys = routes("app", f"Host:{HOST}", made.origin)
         made.consul.put_all({f"traefik/{key}": value for key, value in keys.items()})
         made.cluster.any_control().traefikee(made.line)
