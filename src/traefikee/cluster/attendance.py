@@ -59,12 +59,14 @@ class Heard:
     :ivar stored: its report as the store keeps it.
     :ivar counters: how much it has carried.
     :ivar at: when that was (monotonic seconds).
+    :ivar seen: the store's revision that this control node knew then.
     :ivar written: the revision of the last write of its report from here; 0 if there was none.
     """
 
     stored: bytes
     counters: Counters
     at: float
+    seen: int = 0
     written: int = 0
 
 
@@ -107,7 +109,7 @@ def no_longer_ours(heard: Mapping[str, Heard], keys: Mapping[str, KeyValue], lea
     gone = []
     for identity, one in heard.items():
         known = keys.get(state.ALIVE + identity)
-        if one.written and known is not None and known.lease != lease and known.mod_revision > one.written:
+        if known is not None and known.lease != lease and known.mod_revision > max(one.written, one.seen):
             gone.append(identity)
     return gone
 
@@ -171,6 +173,7 @@ class Attendance:
             one = self._heard[identity] = Heard(stored, report.counters, time.monotonic())
         else:
             one.stored, one.counters, one.at = stored, report.counters, time.monotonic()
+        one.seen = self._mirror.state.revision
         if to_write(one, self._mirror.state.keys.get(state.ALIVE + identity), self._lease):
             self._ask(identity)
 

@@ -295,9 +295,10 @@ class Store:
                         if int(result.get("compact_revision", 0)):
                             raise CompactedError
                         raise StoreRefusedError(str(result.get("cancel_reason", "the watch was cancelled")))
-                    yield Changes(
-                        int(result["header"]["revision"]), tuple(_change(raw) for raw in result.get("events", ()))
-                    )
+                    events = result.get("events", ())
+                    # The header's may be higher: what was written up to there may be told with the next message.
+                    known = [int(raw["kv"]["mod_revision"]) for raw in events] or [int(result["header"]["revision"])]
+                    yield Changes(max(known), tuple(_change(raw) for raw in events))
         except (httpx.HTTPError, ValueError, KeyError) as error:
             raise _unreachable(error) from error
 

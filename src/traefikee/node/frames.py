@@ -42,5 +42,12 @@ class Frames:
         reading = self._reading.get(link.blob)
         if reading is None or (reading.done() and (reading.cancelled() or reading.exception() is not None)):
             reading = self._reading[link.blob] = asyncio.create_task(self._snapshots.frames([link]))
+            reading.add_done_callback(_look_at_failure)
         # A caller that goes away must not take the reading from the others.
         return await asyncio.shield(reading)
+
+
+def _look_at_failure(reading: asyncio.Task[bytes]) -> None:
+    """If all who waited have gone meanwhile, nobody else looks at how it ended, and asyncio logs that as a defect."""
+    if not reading.cancelled():
+        reading.exception()

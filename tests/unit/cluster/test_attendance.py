@@ -35,14 +35,16 @@ def test_what_differs_from_the_store_is_written() -> None:
 
 def test_who_another_control_node_has_heard_later_is_let_go() -> None:
     heard = {name: Heard(b"", Counters(), 0.0, written=5) for name in ("mine", "moved", "back", "unwritten")}
-    heard["unwritten"].written = 0
+    heard["unwritten"].written, heard["unwritten"].seen = 0, 6
+    heard["silent"] = Heard(b"", Counters(), 0.0, seen=5)
     keys = {
         state.ALIVE + "mine": KeyValue("", b"", 1, 5, 7),
         state.ALIVE + "moved": KeyValue("", b"", 1, 6, 8),
         state.ALIVE + "back": KeyValue("", b"", 1, 4, 8),
         state.ALIVE + "unwritten": KeyValue("", b"", 1, 6, 8),
+        state.ALIVE + "silent": KeyValue("", b"", 1, 6, 8),
     }
-    assert no_longer_ours(heard, keys, 7) == ["moved"]
+    assert no_longer_ours(heard, keys, 7) == ["moved", "silent"]
 
 
 def test_silence() -> None:
@@ -277,6 +279,29 @@ def test_a_report_that_is_written_late_undoes_no_newer_one(monkeypatch: pytest.M
             store.put(state.ALIVE + "id-d", newer, 7)
         assert await store.transact(*late[0]) is None
         await until(lambda: len(attending) == 0)
+        assert store.alive["id-d"].value == newer
+
+    run(work)
+
+
+def test_what_was_never_written_undoes_no_newer_report_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(store: FakeStore, attending: Attendance) -> None:
+        attending.hear("id-a", report())
+        await until(lambda: "id-a" in store.alive)
+        with monkeypatch.context() as silence:
+
+            async def give_no_answer(compares: Sequence[Compare], operations: Sequence[Put | Delete]) -> int | None:
+                raise UnreachableError("no answer", kind="store")
+
+            silence.setattr(store, "transact", give_no_answer)
+            attending.hear("id-d", report(11))
+            await asyncio.sleep(attendance.GATHER * 2)
+            # It is tired of waiting, goes to another control node, and says more there.
+            newer = attendance.without_counters(report(24))
+            store.put(state.ALIVE + "id-d", newer, 7)
+        attending.hear("id-a", report(2))
+        await until(lambda: b'"revision":2' in store.alive["id-a"].value)
+        await until(lambda: len(attending) == 1)
         assert store.alive["id-d"].value == newer
 
     run(work)

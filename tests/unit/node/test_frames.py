@@ -1,6 +1,7 @@
 """The published changes in memory."""
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,3 +67,24 @@ def test_a_reading_that_failed_is_tried_again() -> None:
         assert await frames.get([link("a")]) == b"a"
 
     asyncio.run(main())
+
+
+def test_a_reading_that_fails_when_all_have_gone_is_no_defect() -> None:
+    complaints: list[str] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
+        slow = Slow()
+        slow.gone = True
+        as_store: Any = slow
+        frames = Frames(as_store)
+        leaving = asyncio.ensure_future(frames.get([link("a")]))
+        await asyncio.sleep(0.01)
+        leaving.cancel()
+        slow.answers.set()
+        await asyncio.sleep(0.01)
+        del frames
+        gc.collect()
+
+    asyncio.run(main())
+    assert complaints == []
