@@ -27,7 +27,7 @@ from traefikee.cluster.attendance import BALANCE_EVERY, Attendance, surplus
 from traefikee.cluster.authorities import digests
 from traefikee.cluster.messages import BEAT, LIFE, DataReport, JoinRequest, MemberRequest, RenewRequest
 from traefikee.cluster.mirror import Mirror
-from traefikee.cluster.protocol import sender
+from traefikee.cluster.protocol import connection, sender
 from traefikee.cluster.records import Phase
 from traefikee.cluster.removed import refuse_removed, removed_error
 from traefikee.cluster.renewal import Renewal, told_authorities
@@ -255,6 +255,7 @@ class Cluster:
         refuse_removed(mirror.state, identity)
         not_before_it_is_back(mirror.state)
         self._compare_generations(request, mirror.state)
+        self._attendance.begin(identity, connection(request.headers))
         # A control node without a quorum knows nothing new: it lets the data node look for a better one.
         told = self._news.lines(identity, LIFE, self._has_quorum)
         return StreamingResponse(told, media_type="application/x-ndjson")
@@ -298,11 +299,16 @@ class Cluster:
         _, _, admission = self._ready()
         identity = admit_only(request, Role.DATA)
         body: DataReport = await read_message(request, DataReport)
-        if body.leaving:
+        through = connection(request.headers)
+        if body.leaving and self._attendance.speaks(identity, through):
             await self._attendance.goodbye(identity)
             return JSONResponse({})
         await admission.recognise_data_node(identity, body.name, body.certificate_serial)
-        self._attendance.hear(identity, body.report)
+        if body.leaving or not self._attendance.hear(identity, body.report, through):
+            if self._attendance.speaks(identity, through):
+                # If it is still there, it comes back.
+                self._news.let_one_go(identity)
+            raise UnreachableError("this report has come late: the node has said more since", kind="superseded")
         return JSONResponse({})
 
     async def upkeep(self, request: Request) -> Response:

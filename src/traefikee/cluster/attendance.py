@@ -48,6 +48,8 @@ UNEVEN = 1.2
 FEW = 10
 """A control node has too many streams if it has more than this much more than its share."""
 MOST_LET_GO = 50
+FORGOTTEN = 100
+"""Nodes that are gone, of which something may be kept here."""
 
 _log = log.get("nodes")
 
@@ -68,6 +70,18 @@ class Heard:
     at: float
     seen: int = 0
     written: int = 0
+
+
+@dataclass(frozen=True)
+class Line:
+    """The connection over which a data node speaks to this control node.
+
+    :ivar name: as the data node calls it; empty if it is of a version that does not name it.
+    :ivar seen: the store's revision that this control node knew when it last heard something over it.
+    """
+
+    name: str
+    seen: int
 
 
 def without_counters(report: Report) -> bytes:
@@ -104,14 +118,18 @@ def unchanged(identity: str, one: Heard, seen: ClusterState) -> Compare:
     return Compare.unchanged(key, one.written if one.written > seen.revision else revision)
 
 
+def is_newer(known: KeyValue | None, revision: int, lease: int) -> bool:
+    """Tell whether another control node has written this sign of life since a revision."""
+    return known is not None and known.lease != lease and known.mod_revision > revision
+
+
 def no_longer_ours(heard: Mapping[str, Heard], keys: Mapping[str, KeyValue], lease: int) -> list[str]:
     """Return the nodes that another control node has heard after this one: they hold on to that one now."""
-    gone = []
-    for identity, one in heard.items():
-        known = keys.get(state.ALIVE + identity)
-        if known is not None and known.lease != lease and known.mod_revision > max(one.written, one.seen):
-            gone.append(identity)
-    return gone
+    return [
+        identity
+        for identity, one in heard.items()
+        if is_newer(keys.get(state.ALIVE + identity), max(one.written, one.seen), lease)
+    ]
 
 
 def silent(heard: Mapping[str, Heard], now: float, limit: float) -> list[str]:
@@ -154,6 +172,7 @@ class Attendance:
         self._mirror = mirror
         self._id = identity
         self._heard: dict[str, Heard] = {}
+        self._lines: dict[str, Line] = {}
         self._due: dict[str, None] = {}
         """Nodes whose reports are to be written, the longest waiting first."""
         self._wake = asyncio.Event()
@@ -165,17 +184,39 @@ class Attendance:
     def __len__(self) -> int:
         return len(self._heard)
 
-    def hear(self, identity: str, report: Report) -> None:
-        """Take note of a data node's report; it is written soon, if it says something new."""
+    def begin(self, identity: str, connection: str) -> None:
+        """Take note of the connection over which a data node speaks from now on."""
+        self._lines[identity] = Line(connection, self._mirror.state.revision)
+
+    def speaks(self, identity: str, connection: str) -> bool:
+        """Tell whether that is the connection over which a data node speaks; also if it does not name it."""
+        line = self._lines.get(identity)
+        return not connection or (line is not None and line.name == connection)
+
+    def hear(self, identity: str, report: Report, connection: str = "") -> bool:
+        """Take note of a data node's report; it is written soon, if it says something new.
+
+        :param connection: over which it came, as :meth:`begin` was told; empty if the data node does not name it.
+        :returns: False if it is not taken: the network has delivered it late, and the node has said more since, over
+            another connection or to another control node.
+        """
+        seen = self._mirror.state
+        if not self.speaks(identity, connection):
+            return False
+        if connection:
+            if is_newer(seen.keys.get(state.ALIVE + identity), self._lines[identity].seen, self._lease):
+                return False
+            self._lines[identity] = Line(connection, seen.revision)
         stored = without_counters(report)
         one = self._heard.get(identity)
         if one is None:
             one = self._heard[identity] = Heard(stored, report.counters, time.monotonic())
         else:
             one.stored, one.counters, one.at = stored, report.counters, time.monotonic()
-        one.seen = self._mirror.state.revision
-        if to_write(one, self._mirror.state.keys.get(state.ALIVE + identity), self._lease):
+        one.seen = seen.revision
+        if to_write(one, seen.keys.get(state.ALIVE + identity), self._lease):
             self._ask(identity)
+        return True
 
     def _ask(self, identity: str) -> None:
         self._due[identity] = None
@@ -280,9 +321,11 @@ class Attendance:
                 for one in self._heard.values():
                     one.at += now - looked
             looked = now
-            keys = self._mirror.state.keys
-            for identity in no_longer_ours(self._heard, keys, self._lease):
+            seen = self._mirror.state
+            for identity in no_longer_ours(self._heard, seen.keys, self._lease):
                 del self._heard[identity]
+            if len(self._lines) > len(seen.nodes) + FORGOTTEN:
+                self._lines = {one: line for one, line in self._lines.items() if seen.node(one) is not None}
             for identity in silent(self._heard, now, SILENCE):
                 del self._heard[identity]
                 node = self._mirror.state.node(identity)

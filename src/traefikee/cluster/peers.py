@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import ssl
 from collections.abc import AsyncIterator, Collection, Sequence
 from types import TracebackType
@@ -66,7 +67,7 @@ class Peer:
             verify=self._context,
             timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
             trust_env=False,
-            headers=protocol.own_headers(),
+            headers={**protocol.own_headers(), protocol.CONNECTION_HEADER: secrets.token_hex(8)},
         )
         self._extensions = {"sni_hostname": roles.SERVER_NAME}
 

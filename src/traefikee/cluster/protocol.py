@@ -21,6 +21,8 @@ from traefikee.formats import Understood
 VERSION_HEADER = "traefikee-version"
 FORMATS_HEADER = "traefikee-formats"
 """``1-2``: the oldest and the newest format."""
+CONNECTION_HEADER = "traefikee-connection"
+"""Tells what a node says over one connection from what it said over an earlier one, which may arrive later."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -35,6 +37,11 @@ def sender(headers: Mapping[str, str]) -> tuple[str, Understood]:
     match = re.fullmatch(r"(\d{1,9})-(\d{1,9})", headers.get(FORMATS_HEADER, ""))
     understood = Understood(int(match[1]), int(match[2])) if match else formats.FIRST
     return headers.get(VERSION_HEADER, "")[:50], understood
+
+
+def connection(headers: Mapping[str, str]) -> str:
+    """Return the name of the connection over which a request came; empty if its sender is of a version without."""
+    return headers.get(CONNECTION_HEADER, "")[:50]
 
 
 def read(model: type[M], content: bytes, headers: Mapping[str, str]) -> M:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from traefikee.cluster.mirror import Mirror
@@ -60,7 +60,14 @@ class News:
 
     def let_go(self, count: int) -> None:
         """End so many of the streams: their nodes look for another control node, or come back."""
-        for listener in random.sample(list(self._listeners), min(count, len(self._listeners))):
+        self._end(random.sample(list(self._listeners), min(count, len(self._listeners))))
+
+    def let_one_go(self, identity: str) -> None:
+        """End a node's streams."""
+        self._end([listener for listener, one in self._listeners.items() if one == identity])
+
+    def _end(self, listeners: Iterable[_Listener]) -> None:
+        for listener in listeners:
             listener.let_go = True
             listener.changed.set()
 

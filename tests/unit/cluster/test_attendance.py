@@ -307,6 +307,30 @@ def test_what_was_never_written_undoes_no_newer_report_either(monkeypatch: pytes
     run(work)
 
 
+def test_what_the_network_delivers_late_is_not_taken() -> None:
+    async def work(store: FakeStore, attending: Attendance) -> None:
+        assert not attending.hear("id-d", report(1), "never begun")
+        attending.begin("id-d", "first")
+        assert attending.hear("id-d", report(1), "first")
+        await until(lambda: "id-d" in store.alive)
+        assert attending.hear("id-d", report(2), "first"), "its own write is no news"
+        # It speaks to another control node now; what it had sent here arrives only then.
+        newer = attendance.without_counters(report(14))
+        store.put(state.ALIVE + "id-d", newer, 7)
+        assert attending.speaks("id-d", "first")
+        assert not attending.hear("id-d", report(4), "first")
+        await until(lambda: len(attending) == 0)
+        assert store.alive["id-d"].value == newer
+        attending.begin("id-d", "second")
+        assert not attending.speaks("id-d", "first")
+        assert not attending.hear("id-d", report(5), "first")
+        assert attending.hear("id-d", report(15), "second")
+        await until(lambda: b'"revision":15' in store.alive["id-d"].value)
+        assert attending.hear("id-d", report(16)), "of a version that names no connection"
+
+    run(work)
+
+
 def test_a_node_that_comes_from_another_control_node_is_written_at_once() -> None:
     async def work(store: FakeStore, attending: Attendance) -> None:
         for revision in (1, 2, 3):
