@@ -264,6 +264,13 @@ def test_one_survivor_of_three_carries_on(world: World) -> None:
     with world.traffic():
         for node in lost:
             node.kill_everything()
+        refused = survivor.place.run("traefikee backup --archivepath=/tmp/refused.tar")
+        assert refused.returncode == 1
+        assert "take what this one knows, which may be old, with --force" in refused.stderr
+        assert survivor.place.run("ls /tmp/refused.tar").returncode
+        forced = survivor.place.run("traefikee backup --force --archivepath=/tmp/forced.tar")
+        assert forced.returncode == 0, forced.stderr
+        assert f"{survivor.name} has no quorum; the newest changes may be missing in this backup" in forced.stderr
         survivor.process.kill9()
         done = survivor.place.check("traefikee recover --yes")
         assert "does not answer" in done
