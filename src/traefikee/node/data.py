@@ -230,7 +230,9 @@ class DataNode:
         self._unanswered = ""
         self._applied = wanted.revision
         if self._refused is not None and wanted.revision >= self._refused[0]:
-            self._refused, self._to_retry = None, None
+            self._refused = None
+        if self._to_retry is not None and wanted.revision >= self._to_retry.revision:
+            self._to_retry = None
         self._changed.set()
         self._tell_manager()
         return True
@@ -393,15 +395,19 @@ class DataNode:
     async def _apply_and_save(self, wanted: State, frames: Sequence[bytes] = ()) -> None:
         async with self._applying:
             self._journal.hear(frames)
-            try:
-                if not await self._apply(wanted):
-                    return
-            except UnreachableError as error:
-                self._engine_gone(wanted, error)
+            await self._put_in_force(wanted)
+
+    async def _put_in_force(self, wanted: State) -> None:
+        """Apply a snapshot and write it down; only who holds the lock may."""
+        try:
+            if not await self._apply(wanted):
                 return
-            routes = sum(key.startswith("route/") for key in wanted.objects)
-            _log.info("snapshot applied", revision=wanted.revision, routes=routes)
-            await self._save(wanted)
+        except UnreachableError as error:
+            self._engine_gone(wanted, error)
+            return
+        routes = sum(key.startswith("route/") for key in wanted.objects)
+        _log.info("snapshot applied", revision=wanted.revision, routes=routes)
+        await self._save(wanted)
 
     def _engine_gone(self, wanted: State, error: UnreachableError) -> None:
         """Keep what the engine did not answer to for the next one; but not what kills them all."""
@@ -424,9 +430,10 @@ class DataNode:
         """Try again what did not work: a port that was in use may be free by now, and a full disk have room."""
         while True:
             await asyncio.sleep(RETRY_REFUSED)
-            with contextlib.suppress(UnreachableError):
+            async with self._applying:
+                # Looked at with the lock: a newer one may be in force by then.
                 if self._to_retry is not None:
-                    await self._apply_and_save(self._to_retry)
+                    await self._put_in_force(self._to_retry)
             if self._troubles.get(SNAPSHOT_FILE):
                 async with self._applying:
                     await self._save(self._good)
