@@ -173,8 +173,9 @@ async def _write(
         if not undo:
             check(seen, nodes, force=force)
         changing = [one for one in nodes if (one.drained is None) != undo]
+        settled = [one for one in nodes if (one.drained is None) == undo]
         batches = [changing[start : start + TOGETHER] for start in range(0, len(changing), TOGETHER)]
-        if await _is_so(store, [one for one in nodes if one not in changing], undo=undo):
+        if await _is_so(store, settled, undo=undo):
             known = seen.revision
             for batch in batches:
                 written = await _put(store, seen, batch, known, undo=undo, actor=actor, node=node)
