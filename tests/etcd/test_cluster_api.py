@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.etcd.stores import in_store
 from tests.etcd.test_fencing import elect
-from tests.etcd.test_store import folder, in_store, socket  # noqa: F401 - fixtures
 from traefikee.api.cluster import Cluster
 from traefikee.api.logs import sources_of
 from traefikee.cluster.admission import Admission
@@ -47,7 +47,7 @@ async def asked(store: Store, role: str) -> AsyncIterator[tuple[httpx.AsyncClien
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def test_a_large_snapshot_is_told_whole_or_not_at_all(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_large_snapshot_is_told_whole_or_not_at_all(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("traefikee.node.publishing.PART_BYTES", 1000)
 
     async def body(store: Store) -> None:
@@ -75,7 +75,7 @@ def test_a_large_snapshot_is_told_whole_or_not_at_all(socket: Path, monkeypatch:
     in_store(socket, body)
 
 
-def test_the_sizes_of_etcd_are_for_control_nodes(socket: Path) -> None:  # noqa: F811
+def test_the_sizes_of_etcd_are_for_control_nodes(socket: Path) -> None:
     async def body(store: Store) -> None:
         async with asked(store, "control") as (client, _):
             size = (await client.get("/v1/upkeep")).json()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.etcd.test_store import folder, in_store, socket  # noqa: F401 - fixtures
+from tests.etcd.stores import in_store
 from tests.unit.cluster.support_state import control, data
 from traefikee.cluster import draining, state
 from traefikee.cluster.admission import Admission
@@ -54,7 +54,7 @@ async def listed(store: Store, record: NodeRecord) -> NodeRecord | None:
     return None if found is None else NodeRecord.model_validate_json(found.value)
 
 
-def test_a_term_that_is_over_writes_nothing(socket: Path) -> None:  # noqa: F811
+def test_a_term_that_is_over_writes_nothing(socket: Path) -> None:
     async def body(store: Store) -> None:
         old = await elect(store, "one")
         assert await old.transact([], [Put("/x", b"1")])
@@ -76,7 +76,7 @@ def test_a_term_that_is_over_writes_nothing(socket: Path) -> None:  # noqa: F811
     in_store(socket, body)
 
 
-def test_publishing_ends_with_the_term_part_by_part(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_publishing_ends_with_the_term_part_by_part(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("traefikee.node.publishing.PART_BYTES", 64)
 
     async def body(store: Store) -> None:
@@ -93,7 +93,7 @@ def test_publishing_ends_with_the_term_part_by_part(socket: Path, monkeypatch: p
     in_store(socket, body)
 
 
-def test_a_write_that_arrives_late_does_not_undo_what_followed_it(socket: Path) -> None:  # noqa: F811
+def test_a_write_that_arrives_late_does_not_undo_what_followed_it(socket: Path) -> None:
     """The same leader, in the same term: the answer to its first write was lost, and so it wrote something else."""
 
     async def body(store: Store) -> None:
@@ -110,7 +110,7 @@ def test_a_write_that_arrives_late_does_not_undo_what_followed_it(socket: Path) 
     in_store(socket, body)
 
 
-def test_a_node_that_has_come_back_is_not_forgotten(socket: Path) -> None:  # noqa: F811
+def test_a_node_that_has_come_back_is_not_forgotten(socket: Path) -> None:
     async def body(store: Store) -> None:
         term = await elect(store, "one")
         async with admission(store) as admitting:
@@ -127,7 +127,7 @@ def test_a_node_that_has_come_back_is_not_forgotten(socket: Path) -> None:  # no
     in_store(socket, body)
 
 
-def test_a_leader_that_slept_removes_no_member(socket: Path) -> None:  # noqa: F811
+def test_a_leader_that_slept_removes_no_member(socket: Path) -> None:
     async def body(store: Store) -> None:
         member, _ = await store.add_learner("https://127.0.0.1:1")
         record = control("c", member=member.id)
@@ -145,7 +145,7 @@ def test_a_leader_that_slept_removes_no_member(socket: Path) -> None:  # noqa: F
     in_store(socket, body)
 
 
-def test_a_removal_that_was_decided_is_carried_out_by_whoever_leads_next(socket: Path) -> None:  # noqa: F811
+def test_a_removal_that_was_decided_is_carried_out_by_whoever_leads_next(socket: Path) -> None:
     """The leader falls asleep after it has decided; the member comes to life; the next leader ends it."""
 
     async def body(store: Store) -> None:
@@ -161,7 +161,7 @@ def test_a_removal_that_was_decided_is_carried_out_by_whoever_leads_next(socket:
     in_store(socket, body)
 
 
-def test_a_name_that_another_has_by_now_stays(socket: Path) -> None:  # noqa: F811
+def test_a_name_that_another_has_by_now_stays(socket: Path) -> None:
     async def body(store: Store) -> None:
         gone, other = data("d"), data("e")
         await enter(store, gone)
@@ -175,7 +175,7 @@ def test_a_name_that_another_has_by_now_stays(socket: Path) -> None:  # noqa: F8
     in_store(socket, body)
 
 
-def test_a_join_whose_turn_is_over_changes_no_member(socket: Path) -> None:  # noqa: F811
+def test_a_join_whose_turn_is_over_changes_no_member(socket: Path) -> None:
     async def body(store: Store) -> None:
         record = control("c", member=0)
         await enter(store, record)
@@ -195,7 +195,7 @@ def test_a_join_whose_turn_is_over_changes_no_member(socket: Path) -> None:  # n
 
 
 def test_what_a_control_node_has_not_heard_of_yet_is_not_taken_for_done(
-    socket: Path,  # noqa: F811
+    socket: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(draining, "BEAT", 0.05)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.etcd.test_store import folder, in_store, socket  # noqa: F401 - fixtures
+from tests.etcd.stores import in_store
 from traefikee.cluster import audit, history, state
 from traefikee.cluster.audit import Actor
 from traefikee.cluster.fencing import DeposedError, FencedStore
@@ -41,7 +41,7 @@ async def mirrored(store: Store) -> ClusterState:
     return state.from_keys(1, {one.key: one for one in found})
 
 
-def test_deployments_are_numbered_and_kept_whole(socket: Path) -> None:  # noqa: F811
+def test_deployments_are_numbered_and_kept_whole(socket: Path) -> None:
     async def body(store: Store) -> None:
         assert [await put_in_force(store, order(name, content(name))) for name in ("a", "b")] == [1, 2]
         # The same content once more: what it shares with the first is stored once.
@@ -66,7 +66,7 @@ def test_deployments_are_numbered_and_kept_whole(socket: Path) -> None:  # noqa:
     in_store(socket, body)
 
 
-def test_the_newest_are_kept_with_what_they_need(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_the_newest_are_kept_with_what_they_need(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clean = history.clean
     monkeypatch.setattr(history, "clean", lambda store: clean(store, kept=3))
 
@@ -85,7 +85,7 @@ def test_the_newest_are_kept_with_what_they_need(socket: Path, monkeypatch: pyte
     in_store(socket, body)
 
 
-def test_nothing_is_removed_that_a_deployment_at_that_moment_needs(socket: Path) -> None:  # noqa: F811
+def test_nothing_is_removed_that_a_deployment_at_that_moment_needs(socket: Path) -> None:
     class Meanwhile(Store):
         """Between looking and removing, somebody else deploys what the first had."""
 
@@ -111,7 +111,7 @@ def test_nothing_is_removed_that_a_deployment_at_that_moment_needs(socket: Path)
     in_store(socket, body)
 
 
-def test_a_configuration_beyond_the_request_limit(socket: Path) -> None:  # noqa: F811
+def test_a_configuration_beyond_the_request_limit(socket: Path) -> None:
     large = random.Random(1).randbytes(3_000_000).hex()
 
     async def body(store: Store) -> None:
@@ -130,7 +130,7 @@ def test_a_configuration_beyond_the_request_limit(socket: Path) -> None:  # noqa
     in_store(socket, body)
 
 
-def test_the_mirror_follows_a_configuration_in_parts(socket: Path) -> None:  # noqa: F811
+def test_the_mirror_follows_a_configuration_in_parts(socket: Path) -> None:
     large = random.Random(2).randbytes(400_000).hex()
 
     async def body(store: Store) -> None:
@@ -146,7 +146,7 @@ def test_the_mirror_follows_a_configuration_in_parts(socket: Path) -> None:  # n
     in_store(socket, body)
 
 
-def test_what_is_expected_to_be_in_force(socket: Path) -> None:  # noqa: F811
+def test_what_is_expected_to_be_in_force(socket: Path) -> None:
     async def body(store: Store) -> None:
         with pytest.raises(RefusedError, match="nothing is deployed yet, not configuration 1"):
             await put_in_force(store, order(if_revision=1))
@@ -165,7 +165,7 @@ def test_what_is_expected_to_be_in_force(socket: Path) -> None:  # noqa: F811
     in_store(socket, body)
 
 
-def test_of_two_at_the_same_moment_one_is_refused(socket: Path) -> None:  # noqa: F811
+def test_of_two_at_the_same_moment_one_is_refused(socket: Path) -> None:
     async def body(store: Store) -> None:
         done = await asyncio.gather(
             *(put_in_force(store, order(name, if_revision=0)) for name in "abcd"), return_exceptions=True
@@ -205,7 +205,7 @@ class LosesAnswers(Store):
 
 
 @asynccontextmanager
-async def losing(socket: Path, **how: Any) -> AsyncIterator[LosesAnswers]:  # noqa: F811
+async def losing(socket: Path, **how: Any) -> AsyncIterator[LosesAnswers]:
     async with LosesAnswers(socket) as store:
         for name, value in how.items():
             setattr(store, name, value)
@@ -216,7 +216,7 @@ async def losing(socket: Path, **how: Any) -> AsyncIterator[LosesAnswers]:  # no
 @pytest.mark.parametrize("meanwhile", [True, False])
 @pytest.mark.parametrize("losses", [1, 3])
 def test_a_lost_answer_is_found_out(
-    socket: Path,  # noqa: F811
+    socket: Path,
     carried_out: bool,
     meanwhile: bool,
     losses: int,
@@ -240,7 +240,7 @@ def test_a_lost_answer_is_found_out(
     in_store(socket, body)
 
 
-def test_an_outcome_that_stays_unknown_is_told_so(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_an_outcome_that_stays_unknown_is_told_so(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storing, "OUTCOME_DEADLINE", 0.5)
 
     async def body(store: Store) -> None:
@@ -255,15 +255,15 @@ def test_an_outcome_that_stays_unknown_is_told_so(socket: Path, monkeypatch: pyt
     in_store(socket, body)
 
 
-def test_what_the_store_will_never_take_is_refused_at_once(socket: Path) -> None:  # noqa: F811
+def test_what_the_store_will_never_take_is_refused_at_once(socket: Path) -> None:
     async def body(store: Store) -> None:
         with pytest.raises(TraefikeeError, match="the store refuses the deployment: etcd: request is too large"):
-            await storing.commit(store, [], [Put("/x", bytes(2_000_000))], None)  # type: ignore[arg-type]
+            await storing.commit(store, [], [Put("/x", bytes(2_000_000))], None, 0)  # type: ignore[arg-type]
 
     in_store(socket, body)
 
 
-def test_the_audit_log_is_written_with_what_it_tells(socket: Path) -> None:  # noqa: F811
+def test_the_audit_log_is_written_with_what_it_tells(socket: Path) -> None:
     async def body(store: Store) -> None:
         await put_in_force(store, order("a"))
         await put_in_force(store, order("b", rollback_of=1))
@@ -283,7 +283,7 @@ def test_the_audit_log_is_written_with_what_it_tells(socket: Path) -> None:  # n
     in_store(socket, body)
 
 
-def test_pages_of_the_audit_log(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_pages_of_the_audit_log(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "PAGE", 4)
 
     async def body(store: Store) -> None:

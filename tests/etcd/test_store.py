@@ -1,17 +1,14 @@
 """The store against a real etcd: what the cluster leans on."""
 
 import asyncio
-import os
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+import signal
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import StartProcess
-from tests.support.wait import wait_for
-from traefikee.cluster import etcd
+from tests.etcd.stores import in_store
+from tests.support.process import Process
+from traefikee.cluster import store as stores
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.records import Phase
 from traefikee.cluster.state import LEADER, PHASE, STATE
@@ -19,55 +16,6 @@ from traefikee.cluster.store import CompactedError, Compare, Delete, Put, Store,
 from traefikee.errors import TraefikeeError, UnreachableError
 from traefikee.node import deployed_files
 from traefikee.providers.file.content import Content
-
-Body = Callable[[Store], Awaitable[None]]
-DEADLINE = 20.0
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short path: sockets are in it."""
-    with tempfile.TemporaryDirectory(prefix="etcd-") as name:
-        yield Path(name)
-
-
-@pytest.fixture
-def socket(folder: Path, start_process: StartProcess) -> Path:
-    """The client socket of an etcd of its own."""
-    argv = [
-        etcd.find(),
-        "--data-dir=data",
-        "--listen-client-urls=unix://client:0",
-        "--advertise-client-urls=unix://client:0",
-        "--listen-peer-urls=unix://peer:0",
-        "--log-level=error",
-    ]
-    start_process(argv, cwd=folder, env={"PATH": os.environ["PATH"]}, name="etcd")
-    path = folder / etcd.CLIENT_SOCKET
-    wait_for(path.exists, "etcd's socket")
-    return path
-
-
-@asynccontextmanager
-async def opened(socket: Path) -> AsyncIterator[Store]:
-    async with asyncio.timeout(DEADLINE), Store(socket) as store:
-        while True:
-            try:
-                await store.get("ready")
-                break
-            except UnreachableError:
-                await asyncio.sleep(0.05)
-        yield store
-
-
-def in_store(socket: Path, body: Body) -> None:
-    """Run a coroutine with the store, with a deadline."""
-
-    async def run() -> None:
-        async with opened(socket) as store:
-            await body(store)
-
-    asyncio.run(run())
 
 
 def test_a_transaction_happens_whole_or_not_at_all(socket: Path) -> None:
@@ -187,7 +135,41 @@ def test_what_etcd_refuses_is_an_error_with_its_words(socket: Path) -> None:
     in_store(socket, body)
 
 
-def test_nobody_there(folder: Path) -> None:
+def test_a_read_outlasts_a_pause_of_the_store(member: Process, socket: Path) -> None:
+    async def body(store: Store) -> None:
+        await store.transact([], [Put("/a", b"1")])
+        member.signal(signal.SIGSTOP)
+        reading = asyncio.gather(store.get("/a"), store.list_keys("/"), store.count("/"), store.read_page("/", limit=9))
+        try:
+            with pytest.raises(UnreachableError, match="etcd does not answer in time; ") as it:
+                await store.probe()
+            assert "list-nodes" in it.value.next_step
+            assert not reading.done()
+        finally:
+            member.signal(signal.SIGCONT)
+        found, (_, keys), count, page = await reading
+        assert found is not None
+        assert found.value == b"1"
+        assert keys == ["/a"] == [one.key for one in page]
+        assert count == 1
+
+    in_store(socket, body)
+
+
+def test_a_read_of_a_store_that_stays_away_ends(member: Process, socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "READING", 2.0)
+
+    async def body(store: Store) -> None:
+        member.signal(signal.SIGSTOP)
+        with pytest.raises(UnreachableError, match="etcd does not answer in time; "):
+            await store.get("/a")
+
+    in_store(socket, body)
+
+
+def test_nobody_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "READING", 0.5)
+
     async def run() -> None:
         async with Store(folder / "none") as store:
             with pytest.raises(UnreachableError, match="etcd does not answer"):

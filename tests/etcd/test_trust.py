@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.etcd.test_store import folder, opened, socket  # noqa: F401 - fixtures
+from tests.etcd.stores import opened
 from traefikee.cluster import certificate_request, pki, renewal, state, token_table, validity, x509_fields
 from traefikee.cluster.admission import Admission
 from traefikee.cluster.audit import AUDIT, Actor
@@ -107,7 +107,7 @@ def run(path: Path, body: Callable[[Control], Awaitable[None]], *, tokens: bool 
 # --- tokens ---
 
 
-def test_of_many_joins_with_a_token_for_one_a_single_one_is_let_in(socket: Path) -> None:  # noqa: F811
+def test_of_many_joins_with_a_token_for_one_a_single_one_is_let_in(socket: Path) -> None:
     async def body(cluster: Control) -> None:
         made: list[str] = []
 
@@ -130,7 +130,7 @@ def test_of_many_joins_with_a_token_for_one_a_single_one_is_let_in(socket: Path)
     run(socket, body)
 
 
-def test_a_join_whose_answer_was_lost_is_let_in_again_under_its_id(socket: Path) -> None:  # noqa: F811
+def test_a_join_whose_answer_was_lost_is_let_in_again_under_its_id(socket: Path) -> None:
     async def body(cluster: Control) -> None:
         made: list[str] = []
 
@@ -150,7 +150,7 @@ def test_a_join_whose_answer_was_lost_is_let_in_again_under_its_id(socket: Path)
     run(socket, body)
 
 
-def test_a_cluster_of_the_version_before_is_joined_with_its_tokens(socket: Path) -> None:  # noqa: F811
+def test_a_cluster_of_the_version_before_is_joined_with_its_tokens(socket: Path) -> None:
     async def body(cluster: Control) -> None:
         assert (await cluster.join("web", DATA)).certificate_pem
         with pytest.raises(RefusedError, match="does not know this token"):
@@ -165,7 +165,7 @@ def test_a_cluster_of_the_version_before_is_joined_with_its_tokens(socket: Path)
 # --- renewal ---
 
 
-def test_a_data_node_renews_and_the_list_follows(socket: Path) -> None:  # noqa: F811
+def test_a_data_node_renews_and_the_list_follows(socket: Path) -> None:
     async def body(cluster: Control) -> None:
         joined = await cluster.join("web", DATA)
         made = certificate_request.make()
@@ -194,7 +194,7 @@ def proven(cluster: Control, pair: CertificatePair, **changed: str) -> RenewRequ
 
 
 def test_an_ended_certificate_is_renewed_for_who_has_its_key(
-    socket: Path,  # noqa: F811
+    socket: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def issued(seconds: float, role: Role = Role.DATA, authority: CertificatePair = AUTHORITY) -> CertificatePair:
@@ -236,7 +236,7 @@ def test_an_ended_certificate_is_renewed_for_who_has_its_key(
 # --- the authority ---
 
 
-def test_a_rotation_goes_through_its_phases_and_fences_a_deposed_leader(socket: Path) -> None:  # noqa: F811
+def test_a_rotation_goes_through_its_phases_and_fences_a_deposed_leader(socket: Path) -> None:
     async def body(cluster: Control) -> None:
         store, mirror = cluster.store, cluster.mirror
         joined = await cluster.join("web", DATA)

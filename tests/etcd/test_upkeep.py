@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartProcess
-from tests.etcd.test_store import folder, in_store  # noqa: F401 - fixtures
+from tests.etcd.stores import in_store
 from tests.support.wait import wait_for
 from traefikee.cluster import etcd
 from traefikee.cluster.store import Put, Store, StoreFullError
@@ -25,7 +25,7 @@ AT_ONCE = 20
 
 
 @pytest.fixture
-def small(folder: Path, start_process: StartProcess) -> Path:  # noqa: F811
+def small(folder: Path, start_process: StartProcess) -> Path:
     """The client socket of an etcd with a small quota."""
     argv = [
         etcd.find(),

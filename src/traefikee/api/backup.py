@@ -14,6 +14,7 @@ from traefikee.api.actor import actor_of
 from traefikee.api.answers import lines, read_body
 from traefikee.api.parts import Parts
 from traefikee.cluster import audit
+from traefikee.cluster.store import OPERATOR_PATIENCE
 from traefikee.errors import UnreachableError
 
 
@@ -47,7 +48,9 @@ async def _told(parts: Parts, request: Request, *, force: bool) -> AsyncIterator
     try:
         content = await take(parts.store, parts.identity)
         sentence = f"backup taken at revision {content.origin.revision}"
-        await parts.store.transact([], [audit.entry(actor_of(request), parts.identity.name, "backup", sentence)])
+        await parts.store.transact(
+            [], [audit.entry(actor_of(request), parts.identity.name, "backup", sentence)], patience=OPERATOR_PATIENCE
+        )
     except UnreachableError as error:
         if not force:
             raise UnreachableError(

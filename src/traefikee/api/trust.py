@@ -23,7 +23,7 @@ from traefikee.cluster.records import ClusterInfo
 from traefikee.cluster.renewal import ends_soon, told_authorities
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState, Node
-from traefikee.cluster.store import Compare, Put
+from traefikee.cluster.store import OPERATOR_PATIENCE, Compare, Put
 from traefikee.cluster.token_table import JOINING_ROLES, TokenRecord, TokenTable
 from traefikee.cluster.tokens import Token
 from traefikee.errors import RefusedError, UnreachableError
@@ -211,7 +211,7 @@ class _Trust:
             if written != current:
                 operations.append(Put(state.INFO, written.stored()))
             entry = audit.entry(actor_of(request), self._parts.identity.name, action, told())
-            if await store.transact(compares, [*operations, entry]) is not None:
+            if await store.transact(compares, [*operations, entry], patience=OPERATOR_PATIENCE) is not None:
                 return now
         raise UnreachableError("the tokens are changed by others at this moment", "try again", kind="conflict")
 
@@ -296,7 +296,7 @@ class _Trust:
         entry = audit.entry(
             actor, self._parts.identity.name, "new-credentials", f'API credentials "{name}" {what}, good until {until}'
         )
-        await self._parts.store.transact([], [entry])
+        await self._parts.store.transact([], [entry], patience=OPERATOR_PATIENCE)
         return JSONResponse(
             {"certificate_pem": certificate, "authorities": list(seen.authorities.trusted), "not_after": until}
         )

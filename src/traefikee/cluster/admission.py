@@ -20,7 +20,16 @@ from traefikee.cluster.records import ClusterInfo, NodeRecord, Phase, Report, Se
 from traefikee.cluster.removed import refuse_removed
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState
-from traefikee.cluster.store import Compare, Delete, KeyValue, Put, Store, StoreMember, StoreRefusedError
+from traefikee.cluster.store import (
+    OPERATOR_PATIENCE,
+    Compare,
+    Delete,
+    KeyValue,
+    Put,
+    Store,
+    StoreMember,
+    StoreRefusedError,
+)
 from traefikee.cluster.ticket_keys import TicketKeys, rotated
 from traefikee.cluster.token_table import TokenRecord, TokenTable, Used
 from traefikee.config.certificates import CertificatePair
@@ -175,7 +184,7 @@ class Admission:
             held.append(Compare.absent(state.ALIVE + before))
         # Removed at this moment: then it does not come back.
         held.append(Compare.absent(state.REMOVED + record.id))
-        return await self._store.transact(held, operations) is not None
+        return await self._store.transact(held, operations, patience=OPERATOR_PATIENCE) is not None
 
     async def recognise_data_node(self, identity: str, name: str, serial: str) -> None:
         """Record a data node again that was cleaned from the list while it was away.

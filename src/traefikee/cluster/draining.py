@@ -21,7 +21,7 @@ from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.records import Mark
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState, Node
-from traefikee.cluster.store import Compare, Delete, Put, Store
+from traefikee.cluster.store import OPERATOR_PATIENCE, Compare, Delete, Put, Store
 from traefikee.errors import RefusedError, UnreachableError
 
 BEAT = 1.0
@@ -229,7 +229,7 @@ async def _put(
     orphans = [found for key, found in seen.keys.items() if key.startswith(state.DRAINED) and not _listed(seen, key)]
     oldest = [found.key for found in sorted(orphans, key=lambda found: found.mod_revision)]
     operations += [Delete(key) for key in membership.outlived(oldest)[:PRUNED]]
-    return await store.transact(compares, operations)
+    return await store.transact(compares, operations, patience=OPERATOR_PATIENCE)
 
 
 def _listed(seen: ClusterState, key: str) -> bool:

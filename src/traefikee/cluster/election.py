@@ -61,7 +61,7 @@ class Presence:
         """Read over and over something that this node's store can answer only if it is as far as the others are."""
         while True:
             with contextlib.suppress(UnreachableError):
-                await self._store.get(state.LEADER)
+                await self._store.probe()
                 self._read = time.monotonic()
             await asyncio.sleep(RENEW)
 

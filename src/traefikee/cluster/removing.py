@@ -23,7 +23,7 @@ from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.records import Removal
 from traefikee.cluster.roles import Role
 from traefikee.cluster.state import ClusterState, Node
-from traefikee.cluster.store import Compare, Delete, Put, Store
+from traefikee.cluster.store import OPERATOR_PATIENCE, Compare, Delete, Put, Store
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
 
 DEADLINE = 60.0
@@ -183,7 +183,7 @@ async def _write(
     past = sorted(seen.removed.values(), key=lambda one: one.at)
     settled = [one.id for one in past if seen.node(one.id) is None]
     operations += [Delete(state.REMOVED + one) for one in membership.outlived(settled)[:PRUNED]]
-    return await store.transact(compares, operations) is not None
+    return await store.transact(compares, operations, patience=OPERATOR_PATIENCE) is not None
 
 
 def _as_seen(seen: ClusterState, key: str) -> Compare:

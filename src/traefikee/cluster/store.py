@@ -6,6 +6,7 @@ counter for the whole store.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -28,12 +29,23 @@ PATIENCE = 1.5
 A member whose leader has just died drops what it is asked and answers only after 7 s that it timed out, although a new
 leader is there after 1 or 2: asking again sooner is what makes a failover short.
 """
+OPERATOR_PATIENCE = 5.0
+"""Seconds for a write that an operator waits for: nobody repeats it, so a slow disk is waited for."""
+READING = 6.0
+"""Seconds for which a read is repeated: longer than an election of the store's leader, or a pause of its disk."""
+RETRY = 0.2
 PIECE = 50
 """Keys that are read at a time where everything is: 25 MiB at most, of parts of 512 KiB."""
 UPKEEP_TIMEOUT = 30.0
 """Seconds that a compaction may take."""
 FULL = "database space exceeded"
 """Part of what etcd says when its file has reached the quota."""
+PERMANENT = ("compacted", "future revision", "permission denied")
+"""Parts of what etcd says when asking again is of no use."""
+UNKNOWN = (
+    "it may have been carried out all the same: look with `traefikee list-nodes` whether the store answers again, and "
+    "with `traefikee audit` whether it was done, before you try again"
+)
 FSYNC = "etcd_disk_wal_fsync_duration_seconds_"
 """What etcd's metrics of its write-ahead log begin with."""
 
@@ -166,7 +178,8 @@ class Store:
     """A client of one etcd member over its unix socket.
 
     Every method raises :class:`~traefikee.errors.UnreachableError` when etcd does not answer (no process, no quorum):
-    a write's outcome is then unknown, not failed.
+    a write's outcome is then unknown, not failed. Reads change nothing and are repeated for :data:`READING` first, so
+    that an election or a slow disk lengthens what an operator asks for, and fails nothing.
 
     :ivar patience: seconds that etcd may take for what is small: more than :data:`PATIENCE` where its disk is slow.
     """
@@ -196,6 +209,10 @@ class Store:
         _, found = await self._range({"key": _encode(key)})
         return found[0] if found else None
 
+    async def probe(self) -> None:
+        """Read nothing in particular, once: it returns if this member is as far as the others."""
+        await self._post("/v3/kv/range", {"key": _encode("/"), "count_only": True}, self.patience)
+
     async def read_prefix(self, prefix: str) -> tuple[int, list[KeyValue]]:
         """Return the store's revision and every key that starts with the prefix, sorted by key."""
         return await self._range({"key": _encode(prefix), "range_end": _encode_bytes(_prefix_end(prefix))})
@@ -217,7 +234,7 @@ class Store:
         revision = 0
         while True:
             body = {"key": _encode_bytes(start), "range_end": end, "limit": str(PIECE), "revision": str(revision)}
-            answer = await self._post("/v3/kv/range", {**body, "serializable": serialisable}, REQUEST_TIMEOUT)
+            answer = await self._read({**body, "serializable": serialisable}, REQUEST_TIMEOUT)
             found += [_key_value(raw) for raw in answer.get("kvs", ())]
             revision = revision or int(answer["header"]["revision"])
             if not answer.get("more"):
@@ -244,24 +261,43 @@ class Store:
     async def count(self, prefix: str) -> int:
         """Return how many keys start with the prefix."""
         body = {"key": _encode(prefix), "range_end": _encode_bytes(_prefix_end(prefix)), "count_only": True}
-        return int((await self._post("/v3/kv/range", body, PATIENCE)).get("count", 0))
+        return int((await self._read(body)).get("count", 0))
 
     async def _range(self, body: dict[str, Any]) -> tuple[int, list[KeyValue]]:
-        answer = await self._post("/v3/kv/range", body, self.patience)
+        answer = await self._read(body)
         return int(answer["header"]["revision"]), [_key_value(raw) for raw in answer.get("kvs", ())]
+
+    async def _read(self, body: Mapping[str, Any], patience: float | None = None) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + READING
+        while True:
+            try:
+                return await self._post("/v3/kv/range", body, patience or self.patience)
+            except StoreRefusedError as error:
+                if any(words in error.message for words in PERMANENT) or loop.time() >= until:
+                    raise
+            except UnreachableError:
+                if loop.time() >= until:
+                    raise
+            await asyncio.sleep(RETRY)
 
     async def transact(
         self, compares: Sequence[Compare], operations: Sequence[Put | Delete], *, patience: float | None = None
     ) -> int | None:
         """Carry out the operations if every comparison holds, all or none.
 
-        :param patience: seconds to wait for the answer, if not :attr:`patience`; the outcome is unknown after them.
+        :param patience: seconds to wait for the answer, if more than :attr:`patience`; its outcome is unknown then.
         :returns: the revision of the write, or None if a comparison failed.
         """
         if known_faults.is_on(known_faults.NO_FENCING) and any(one.key.endswith("/leader") for one in compares):
             compares = [one for one in compares if not one.revision]
         body = {"compare": [_compare(one) for one in compares], "success": [_operation(one) for one in operations]}
-        answer = await self._post("/v3/kv/txn", body, patience or self.patience)
+        try:
+            answer = await self._post("/v3/kv/txn", body, max(patience or 0.0, self.patience))
+        except StoreRefusedError:
+            raise
+        except UnreachableError as error:
+            raise UnreachableError(error.cause, UNKNOWN, kind=error.kind) from error
         if not answer.get("succeeded"):
             return None
         for one in operations:
@@ -409,8 +445,12 @@ class Store:
 
 
 def _unreachable(error: Exception) -> UnreachableError:
-    words = str(error) or type(error).__name__
-    return UnreachableError(f"etcd does not answer: {words}", kind="store")
+    late = isinstance(error, httpx.TimeoutException)
+    return UnreachableError(
+        f"etcd does not answer{' in time' if late else f': {str(error) or type(error).__name__}'}",
+        "see `traefikee list-nodes`: too few control nodes may be READY, or a disk may be slow; then try again",
+        kind="store",
+    )
 
 
 def _encode(text: str) -> str:

@@ -17,7 +17,7 @@ from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.records import Secrets
 from traefikee.cluster.rotation import Advance
 from traefikee.cluster.state import ClusterState
-from traefikee.cluster.store import Compare, Delete, Put, Store
+from traefikee.cluster.store import OPERATOR_PATIENCE, Compare, Delete, Put, Store
 from traefikee.cluster.token_table import when
 from traefikee.config.certificates import CertificatePair
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
@@ -152,7 +152,7 @@ async def _write(store: Store | FencedStore, seen: ClusterState, operations: lis
 
     :raises UnreachableError: if it has.
     """
-    done = await store.transact(_unchanged(seen, *_READ), operations)
+    done = await store.transact(_unchanged(seen, *_READ), operations, patience=OPERATOR_PATIENCE)
     if done is None:
         raise UnreachableError("the cluster's authorities were changed at this moment", "try again", kind="conflict")
 

@@ -408,7 +408,7 @@ class ControlNode:
         waited = 0.0
         while True:
             try:
-                await self.store.get("/")
+                await self.store.probe()
             except UnreachableError as error:
                 await asyncio.sleep(0.1)
                 waited += 0.1

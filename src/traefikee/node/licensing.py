@@ -26,7 +26,7 @@ from traefikee.cluster.licence import LICENCE, LicenceStatus
 from traefikee.cluster.mirror import Mirror
 from traefikee.cluster.records import ClusterInfo
 from traefikee.cluster.state import ClusterState
-from traefikee.cluster.store import Compare, Put, Store
+from traefikee.cluster.store import OPERATOR_PATIENCE, Compare, Put, Store
 from traefikee.errors import RefusedError, TraefikeeError, UnreachableError
 
 TIMEOUT = 10.0
@@ -150,7 +150,7 @@ async def change_key(store: Store, mirror: Mirror, key: str, actor: Actor, node:
             Put(LICENCE, status.model_copy(update={"endpoint": before.endpoint}).stored()),
             audit.entry(actor, node, "update-license", "licence key changed"),
         ]
-        if await store.transact(compares, puts) is not None:
+        if await store.transact(compares, puts, patience=OPERATOR_PATIENCE) is not None:
             return "Licence key changed" + (f", and accepted by {endpoint}." if endpoint else ".")
     raise UnreachableError("the cluster's state changes too fast", "try again", kind="busy")
 

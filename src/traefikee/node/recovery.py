@@ -232,7 +232,7 @@ async def _until_it_answers(store: Store, process: asyncio.subprocess.Process, l
     until = time.monotonic() + STORE_START
     while True:
         try:
-            await store.get("/")
+            await store.probe()
         except UnreachableError as error:
             if process.returncode is None and time.monotonic() < until:
                 await asyncio.sleep(0.1)

@@ -19,8 +19,10 @@ from traefikee.node import deployed_files
 from traefikee.node.statedir import new_id
 from traefikee.providers.file.content import Content
 
-OUTCOME_DEADLINE = 20.0
+OUTCOME_DEADLINE = 18.0
 """Seconds after which it is given up to find out what became of a write: before the command that waits gives up."""
+COMMIT_PATIENCE = 3.0
+"""Seconds for which the first answer is waited for; more for those to a repetition."""
 RETRY = 0.3
 LONGEST_COMMAND = 16 * 1024
 """Characters of a command line that are kept."""
@@ -64,6 +66,7 @@ async def put_in_force(store: Store, order: Order, form: int = formats.NEWEST) -
         the deployment was stored.
     """
     identity = new_id()
+    until = asyncio.get_running_loop().time() + OUTCOME_DEADLINE
     text = formats.in_format(order.configuration, order.configuration.model_dump_json().encode(), form)
     inside = len(text) <= LARGEST_INSIDE
     configuration = deployed_files.pack(text)
@@ -104,7 +107,7 @@ async def put_in_force(store: Store, order: Order, form: int = formats.NEWEST) -
         ]
         if before:
             operations.append(Delete(f"{state.CONFIGS}{before}"))
-        if await commit(store, [_same(current), *held], operations, record):
+        if await commit(store, [_same(current), *held], operations, record, until):
             try:
                 await history.clean(store)
             except UnreachableError as error:
@@ -163,20 +166,23 @@ def revision_sentence(expected: int, current: int, meanwhile: Sequence[Record]) 
     return f"{sentence}; deployed meanwhile: {', '.join(told)}" if told else sentence
 
 
-async def commit(store: Store, compares: Sequence[Compare], operations: Sequence[Put | Delete], record: Record) -> bool:
+async def commit(
+    store: Store, compares: Sequence[Compare], operations: Sequence[Put | Delete], record: Record, until: float
+) -> bool:
     """Carry out the transaction that stores a deployment; False if something that it compares has changed.
 
     A write whose answer was lost is unknown. It is repeated: it compares what it changes, so that it is carried out
     once at most, and if it was before, the store holds this very attempt.
 
-    :raises UnreachableError: with the kind ``outcome`` if it is still unknown when time is over.
+    :param until: the loop's time at which it is given up.
+    :raises UnreachableError: with the kind ``outcome`` if it is still unknown then.
     """
     loop = asyncio.get_running_loop()
-    until = loop.time() + OUTCOME_DEADLINE
     lost = False
     while True:
+        patience = max(COMMIT_PATIENCE, min(REQUEST_TIMEOUT, until - loop.time())) if lost else COMMIT_PATIENCE
         try:
-            if await store.transact(compares, operations, patience=REQUEST_TIMEOUT if lost else 3.0) is not None:
+            if await store.transact(compares, operations, patience=patience) is not None:
                 return True
             if known_faults.is_on(known_faults.LOST_WRITE_RETRIED):
                 return False
