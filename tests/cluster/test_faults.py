@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.injection import drop
+from tests.cluster.faulty import ETCD, STATE, Faulty, fill, forget, full_disk, many, read_only, term, unfill
 from tests.cluster.nodes import Node, _Unix
 from tests.cluster.places import enter_network, routes, start_origin
 from tests.cluster.test_failover import HOST, World, leaders, published
@@ -25,61 +26,8 @@ from tests.support.machine import Machine, Network
 from tests.support.wait import SLOWNESS, wait_for
 from traefikee.config.build import build_static
 
-STATE = "/var/lib/traefikee_state"
-ETCD = f"curl -s --unix-socket {STATE}/etcd/client:0 http://etcd"
 DEATHS = 6
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
-
-
-class Faulty(World):
-    """The cluster, with what the tests do to it."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__(network)
-        make = self.cluster._place
-
-        def place(name: str) -> Machine:
-            machine = make(name)
-            assert isinstance(machine, Machine)
-            machine.env["TRAEFIKEE_STOREQUOTA"] = "16MiB"
-            return machine
-
-        self.cluster._place = place
-
-    @property
-    def line(self) -> str:
-        """A deployment."""
-        points = "--entryPoints='Name:http Address::80' --entryPoints='Name:https Address::443 TLS'"
-        return f"deploy {points} --defaultEntryPoints=http,https --consul.endpoint={self.consul.endpoint}"
-
-    def follower(self) -> Node:
-        """A control node that does not lead."""
-        return self.cluster.any_control(self.cluster.leader().name)
-
-    def warnings(self, node: Node) -> list[str]:
-        """What `list-nodes` warns of there."""
-        done = node.place.run("traefikee list-nodes")
-        assert done.returncode == 0, done.stderr
-        return [line.removeprefix("Warning: ") for line in done.stderr.splitlines()]
-
-    def warned(self, node: Node, pattern: str, deadline: float = 20) -> str:
-        """Wait until it warns of something."""
-
-        def found() -> str | None:
-            return next((one for one in self.warnings(node) if re.search(pattern, one)), None)
-
-        return wait_for(found, f"{node.name} warns of /{pattern}/", deadline, every=0.3)
-
-    def calm(self, deadline: float = 30) -> None:
-        """Wait until all are READY and nobody warns of anything."""
-        self.wait_until_whole(deadline)
-        for node in self.cluster.control.values():
-            wait_for(lambda node=node: not self.warnings(node), f"{node.name} warns of nothing", deadline, every=0.3)  # type: ignore[misc]
-
-    def pids(self, node: Node, program: str) -> list[int]:
-        """The processes of a program on a node's machine, as the machine numbers them."""
-        done = node.place.run(f"pgrep -x {program}")
-        return [int(pid) for pid in done.stdout.split()]
 
 
 @pytest.fixture(scope="module")
@@ -99,52 +47,6 @@ def world(shared_network: Network) -> Iterator[Faulty]:
     finally:
         made.http.close()
         made.consul.cleanup()
-
-
-@contextlib.contextmanager
-def full_disk(node: Node) -> Iterator[None]:
-    """No room in the file system of the state directory."""
-    node.place.check("mount -o remount,size=$(df --output=used -B1 /var/lib | tail -1) /var/lib")
-    try:
-        yield
-    finally:
-        node.place.check("mount -o remount,size=512m /var/lib")
-
-
-@contextlib.contextmanager
-def read_only(node: Node, folder: str = STATE) -> Iterator[None]:
-    """A file system that the kernel has made read-only after an error."""
-    node.place.check(f"mount --bind {folder} {folder} && mount -o remount,bind,ro {folder}")
-    try:
-        yield
-    finally:
-        node.place.check(f"umount {folder}")
-
-
-def fill(node: Node, megabytes: int) -> str:
-    """Write so much into the store past the product, over and over into the same keys; what etcd says last."""
-    script = (
-        "head -c 250000 /dev/urandom | base64 -w0 >/tmp/value; said=''\n"
-        f"for n in $(seq {megabytes * 3}); do\n"
-        "  key=$(printf '/fill/%d' $((n % 4)) | base64 -w0)\n"
-        '  printf \'{"key":"%s","value":"%s"}\' $key $(cat /tmp/value) >/tmp/body\n'
-        f"  said=$({ETCD}/v3/kv/put -m 5 -d @/tmp/body)\n"
-        'done; echo "$said"'
-    )
-    return node.place.run(script).stdout
-
-
-def unfill(node: Node) -> None:
-    """Take it out again."""
-    node.place.check(f'{ETCD}/v3/kv/deleterange -m 5 -d \'{{"key":"L2ZpbGwv","range_end":"L2ZpbGww"}}\'')
-
-
-def many(world: World, count: int) -> None:
-    """Change a lot in Consul: what no half-filled block of a file takes."""
-    keys: dict[str, str] = {}
-    for number in range(count):
-        keys |= routes(f"many-{number}", f"Host:{os.urandom(20).hex()}.example", world.origin)
-    world.consul.put_all({f"traefik/{key}": value for key, value in keys.items()})
 
 
 # --- disks ---
@@ -225,11 +127,6 @@ def test_a_slow_disk_on_every_control_node(world: Faulty) -> None:
     world.calm(60)
 
 
-def term(node: Node) -> int:
-    """etcd's election term."""
-    return int(json.loads(node.place.check(f"{ETCD}/v3/maintenance/status -d '{{}}'"))["raftTerm"])
-
-
 def test_a_store_that_is_full(world: Faulty) -> None:
     """Its quota is used up within seconds, before the upkeep has looked."""
     asked = world.cluster.any_control()
@@ -278,7 +175,13 @@ def test_damaged_files_of_a_data_node(world: Faulty) -> None:
 
 
 def test_damaged_data_of_a_control_nodes_etcd(world: Faulty) -> None:
+    """It joins anew, and carries out more than its quota of what the others have had and forgotten."""
     node = world.follower()
+    for _ in range(4):
+        fill(world.cluster.leader(), 12)
+        forget(world.cluster.leader())
+    unfill(world.cluster.leader())
+    world.calm()
     with world.traffic():
         node.kill_everything()
         node.place.check(f"cd {STATE}/etcd/data/member && for f in snap/db wal/*.wal; do "

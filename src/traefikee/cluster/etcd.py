@@ -20,6 +20,7 @@ from traefikee.node.statedir import Identity
 OLDEST = (3, 4)
 """Learners, which every join needs, came with etcd 3.4."""
 
+QUOTA_OPTION = "--quota-backend-bytes"
 CLIENT_SOCKET = "client:0"
 PEER_SOCKET = "peer:0"
 
@@ -114,11 +115,16 @@ def command(
         # Who comes back to the others does not depose their leader first. The timeouts are etcd's own, 100 ms and 1 s:
         # with writes to the disk that take 2 s no election was lost to them.
         "--pre-vote",
-        f"--quota-backend-bytes={quota}",
+        f"{QUOTA_OPTION}={quota}",
         # Every five minutes, down to the newest 1,000 revisions; what has to be done sooner is in upkeep.py.
         "--auto-compaction-mode=revision",
         "--auto-compaction-retention=1000",
     ]
+
+
+def with_quota(argv: Sequence[str], quota: int) -> list[str]:
+    """Return an argument list of :func:`command` with another quota."""
+    return [f"{QUOTA_OPTION}={quota}" if one.startswith(f"{QUOTA_OPTION}=") else one for one in argv]
 
 
 def reading_command(binary: str, identity: Identity) -> list[str]:

@@ -117,6 +117,19 @@ def decide_disarming(sizes: Sequence[Size]) -> Disarm | None:
     return Disarm(f"no member's file has more than {fullest:.0%} of its quota")
 
 
+def room_to_catch_up(file: int, given: int, quota: int) -> int | None:
+    """Decide with how large a quota the etcd of a node that joins has to go on; None: it has room.
+
+    It carries out, all at once, what the others have had hours for and have forgotten, and etcd lets nobody defragment
+    a member that does not vote yet. If its file reached the quota, that would stop the whole store again and again.
+
+    :param file: bytes of its file.
+    :param given: bytes of the quota that it runs with.
+    :param quota: bytes of the quota that is meant.
+    """
+    return file + quota if file > given * FULL else None
+
+
 def trouble(size: Size) -> str:
     """Say what an operator has to know of this member's space, or nothing."""
     share = f"{megabytes(size.used)} of {megabytes(size.quota)} are in use"

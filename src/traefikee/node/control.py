@@ -379,14 +379,17 @@ class ControlNode:
         await self._etcd_child.start()
         self._tasks.create_task(self._etcd_child.supervise(), name="etcd")
 
-    async def restart_store(self) -> None:
-        """End etcd and start it again: it reads whom it trusts only then.
+    async def restart_store(self, *, quota: int | None = None) -> None:
+        """End etcd and start it again: it reads whom it trusts, and its quota, only then.
 
+        :param quota: bytes that its file may have from now on, until the node is started again.
         :raises TraefikeeError: if it was not started, or cannot be.
         """
         if self._etcd_child is None:
             raise TraefikeeError("etcd was not started", kind="etcd")
         etcd.write_certificates(self.statedir.etcd, self.identity)
+        if quota is not None:
+            self._etcd_child.argv = etcd.with_quota(self._etcd_child.argv, quota)
         await self._etcd_child.restart(STORE_GRACE)
 
     def _store_ended(self, child: Child) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 from collections.abc import Sequence
 
 from traefikee import log
-from traefikee.cluster import etcd, joining
+from traefikee.cluster import etcd, joining, upkeep
 from traefikee.cluster.messages import Standing
 from traefikee.cluster.roles import Role
 from traefikee.errors import ClusterAbortedError, RefusedError, TraefikeeError, UnreachableError, UsageError
@@ -22,6 +23,9 @@ from traefikee.node.statedir import Identity, StateDir, need_no_identity
 
 JOIN_DEADLINE = 60.0
 """Seconds that a node with an identity goes on looking for a control node that lets it in."""
+
+ROOM_EVERY = 0.5
+"""Seconds between two looks at how much room etcd has while it catches up."""
 
 _log = log.get("node")
 
@@ -207,8 +211,35 @@ async def join_store(node: ControlNode, peers: Sequence[str], deadline: float) -
         raise UnreachableError(f"{address} ended the join", kind="peer")
 
     others = [peer for peer in peers if peer != identity.advertise]
-    await joining.ask_any(others, deadline, "bring this node into the store", ask)
-    await node.wait_for_store()
+    keeping = asyncio.create_task(_keep_room(node), name="room to catch up")
+    try:
+        await joining.ask_any(others, deadline, "bring this node into the store", ask)
+        await node.wait_for_store()
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def _keep_room(node: ControlNode) -> None:
+    """Give etcd a larger quota while it catches up, where it needs one; as a member it is defragmented like the others.
+
+    The larger one is kept until the node is started again: the other members' are as they should be.
+    """
+    given = node.options.store_quota
+    while True:
+        await asyncio.sleep(ROOM_EVERY)
+        with contextlib.suppress(TraefikeeError):
+            status = await node.store.status()
+            file = int(status.get("dbSize", 0))
+            more = upkeep.room_to_catch_up(file, given, node.options.store_quota) if status.get("isLearner") else None
+            if more is not None:
+                given = more
+                _log.info(
+                    "etcd gets more room, to catch up with what the others have dropped since",
+                    file=upkeep.megabytes(file),
+                    quota=upkeep.megabytes(more),
+                )
+                await node.restart_store(quota=more)
 
 
 def _own_identity(statedir: StateDir, role: Role) -> Identity | None:

@@ -23,6 +23,7 @@ def test_what_is_acknowledged_is_on_the_disk_and_the_quota_is_told() -> None:
     command = etcd.command("etcd", identity("c"), [("me", "https://10.0.0.1:4242")], existing=False, quota=77)
     assert not any("unsafe" in word for word in command)
     assert "--quota-backend-bytes=77" in command
+    assert set(command) ^ set(etcd.with_quota(command, 99)) == {"--quota-backend-bytes=77", "--quota-backend-bytes=99"}
 
 
 def test_two_clusters_of_the_same_addresses_have_other_tokens() -> None:

@@ -11,6 +11,7 @@ from traefikee.cluster.upkeep import (
     decide_compaction,
     decide_defragmentation,
     decide_disarming,
+    room_to_catch_up,
     trouble,
 )
 
@@ -86,3 +87,10 @@ def test_what_an_operator_is_told() -> None:
     assert "cleaned up, which takes a minute" in trouble(replace(CALM, alarm=True))
     assert "--storequota" in trouble(replace(CALM, used=950 * MB))
     assert "takes no changes: 950 MiB of 1000 MiB" in trouble(replace(CALM, used=950 * MB, alarm=True))
+
+
+def test_who_catches_up_gets_room_for_what_it_has_and_a_whole_quota_more() -> None:
+    assert room_to_catch_up(80 * MB, 100 * MB, 100 * MB) is None
+    assert room_to_catch_up(101 * MB, 100 * MB, 100 * MB) == 201 * MB
+    assert room_to_catch_up(150 * MB, 201 * MB, 100 * MB) is None
+    assert room_to_catch_up(195 * MB, 201 * MB, 100 * MB) == 295 * MB
