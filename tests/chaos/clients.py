@@ -1,8 +1,4 @@
-"""Clients that use the cluster all the while: they deploy, write into Consul, send requests and look at the nodes.
-
-An operation of an operator that comes later gets a kind in the schedule and a function in
-`OPERATIONS`.
-"""
+"""Clients that use the cluster all the while: they write into Consul, send requests and look at the nodes."""
 
 from __future__ import annotations
 
@@ -11,21 +7,15 @@ import http.client
 import json
 import re
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import httpx
 
-from tests.chaos.asking import UnixConnection, ask, lines
-from tests.chaos.history import Backup, Deploy, EngineSeen, ListSeen, Outcome, Request, Write
+from tests.chaos.asking import ask
+from tests.chaos.history import EngineSeen, ListSeen, Outcome, Request, Write
 from tests.chaos.schedule import Operation
-from tests.chaos.store_log import kept_deployments
 from tests.cluster.nodes import Node
 from tests.cluster.places import enter_network
-from traefikee.backup.content import BackupError, Content, check, from_lines
-from traefikee.cli.deploy import build
-from traefikee.cluster import state
-from traefikee.cluster.history import HISTORY
 
 if TYPE_CHECKING:
     from tests.chaos.world import World
@@ -34,9 +24,6 @@ HOST = "app.test"
 RULE_KEY = "traefik/frontends/app/routes/main/rule"
 FIRST_PORT = 20000
 """The port of deployment 0's own entry point."""
-REFUSED = frozenset({"configuration", "invalid", "usage"})
-"""Kinds of errors that say that nothing was written."""
-DEPLOY_PATIENCE = 12.0
 REQUEST_PATIENCE = 10.0
 BETWEEN_REQUESTS = 0.05
 BETWEEN_LOOKS = 0.3
@@ -45,64 +32,6 @@ BETWEEN_LOOKS = 0.3
 def rule(number: int) -> str:
     """The rule that Consul's write of that number makes."""
     return f"Host:{HOST};AddPrefix:/k{number}"
-
-
-def deployment(number: int, consul: str) -> dict[str, object]:
-    """The body of a deployment: its number shows in the command and in the port of an entry point of its own."""
-    configuration = build(
-        [
-            ("entryPoints", "Name:http Address::80"),
-            ("entryPoints", f"Name:mark Address::{FIRST_PORT + number}"),
-            ("defaultEntryPoints", "http"),
-            ("consul.endpoint", consul),
-            ("providersThrottleDuration", "200ms"),
-        ]
-    )
-    return {"configuration": configuration.model_dump(mode="json"), "by": "chaos", "command": f"chaos {number}"}
-
-
-def first_deployment(through: str) -> Operation:
-    """What everything begins with."""
-    return Operation("deploy", 0, 0.0, through)
-
-
-def deploy(world: World, operation: Operation) -> None:
-    """Deploy, and record it as soon as its outcome is known; then listen to the end, as an operator does."""
-    node = world.cluster.node(operation.through)
-    body = json.dumps(deployment(operation.number, world.consul.endpoint))
-    begin = world.now()
-
-    def tell(outcome: Outcome, stored: int = 0, detail: str = "") -> None:
-        world.recorder.add(
-            Deploy(operation.number, operation.through, begin, world.now(), outcome, stored, detail[:300])
-        )
-
-    connection = UnixConnection(node.socket, DEPLOY_PATIENCE)
-    told = False
-    try:
-        try:
-            connection.connect()
-        except OSError as error:
-            tell(Outcome.FAIL, detail=repr(error))
-            return
-        try:
-            connection.request("POST", "/v1/deploy", body=body)
-            answer = connection.getresponse()
-            while line := answer.readline():
-                step = json.loads(line)
-                if step.get("event") == "stored":
-                    tell(Outcome.OK, int(step["number"]))
-                    told = True
-                elif "error" in step and not told:
-                    tell(Outcome.FAIL if step.get("kind") in REFUSED else Outcome.UNKNOWN, detail=step["error"])
-                    told = True
-            if not told:
-                tell(Outcome.UNKNOWN, detail=f"{answer.status}, and no word of its outcome")
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            if not told:
-                tell(Outcome.UNKNOWN, detail=repr(error))
-    finally:
-        connection.close()
 
 
 def write_consul(world: World, operation: Operation) -> None:
@@ -122,56 +51,6 @@ def write_consul(world: World, operation: Operation) -> None:
         else:
             outcome, detail = Outcome.OK, ""
         world.recorder.add(Write(operation.number, begin, world.now(), outcome, detail[:300]))
-
-
-def take_backup(world: World, operation: Operation) -> None:
-    """Take a backup, check it as the command does, and note which deployments it holds."""
-    node = world.cluster.node(operation.through)
-    begin, damage, detail = world.now(), "", ""
-    content: Content | None = None
-    try:
-        content = from_lines(lines(node.socket, "/v1/backup", {}, DEPLOY_PATIENCE))
-        check(content)
-    except BackupError as error:
-        # A stream that ended early is no backup; one that came to its end has to be a good one.
-        damage, detail = (str(error) if content is not None else ""), str(error)
-    except OSError as error:
-        detail = repr(error)
-    outcome = Outcome.UNKNOWN if detail else Outcome.OK
-    keys = content.keys if content is not None else {}
-    kept = kept_deployments(value.decode() for key, value in keys.items() if key.startswith(HISTORY))
-    current = int(keys.get(state.CURRENT, b"0"))
-    world.recorder.add(
-        Backup(
-            operation.number,
-            operation.through,
-            begin,
-            world.now(),
-            outcome,
-            sorted([number, deployed] for number, deployed in kept.items()),
-            current,
-            damage,
-            detail[:300],
-        )
-    )
-
-
-def drain(world: World, name: str, *, undo: bool) -> bool:
-    """Drain a data node or bring it back, through any control node that does it; tell whether one has."""
-    body = {"nodes": [name], "undo": undo, "force": True, "timeout": 5}
-    for node in world.cluster.control.values():
-        with contextlib.suppress(OSError):
-            steps = list(lines(node.socket, "/v1/nodes/drain", body, DEPLOY_PATIENCE))
-            if steps and steps[-1].get("event") == "done":
-                return bool(steps[-1].get("ok"))
-    return False
-
-
-OPERATIONS: dict[str, Callable[[World, Operation], None]] = {
-    "deploy": deploy,
-    "consul": write_consul,
-    "backup": take_backup,
-}
 
 
 class Watchers:

@@ -17,6 +17,7 @@ BACK = {
     Kind.KILL_NODE: 10.0,
     Kind.STOP: 10.0,
     Kind.CLOCK: 10.0,
+    Kind.REPLACE: 15.0,
     Kind.PAUSE_NODE: 2.0,
     Kind.LINK_DOWN: 3.0,
     Kind.LINK_IN: 3.0,
@@ -26,7 +27,7 @@ BACK = {
     Kind.DRAIN: 5.0,
 }
 """What touches a data node's traffic, and the seconds that it may take to be back after the end of that."""
-RESTARTS = frozenset({Kind.KILL_ENGINE, Kind.KILL_NODE, Kind.STOP, Kind.CLOCK})
+RESTARTS = frozenset({Kind.KILL_ENGINE, Kind.KILL_NODE, Kind.STOP, Kind.CLOCK, Kind.REPLACE})
 NEEDED = frozenset({Kind.KILL_AGENT, Kind.PAUSE_AGENT, Kind.DISK_FULL})
 """Faults that touch no traffic, but keep an engine that has ended from being started again."""
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 
 class Outcome(StrEnum):
@@ -65,6 +65,19 @@ class Backup:
     configurations: list[list[int]] = field(default_factory=list)
     current: int = 0
     damage: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """What an operator has replaced: the `tokens`, or the `authority` (only that it has begun is acknowledged)."""
+
+    what: str
+    number: int
+    through: str
+    begin: float
+    end: float
+    outcome: Outcome
     detail: str = ""
 
 
@@ -126,6 +139,42 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Trust:
+    """What a control node says of tokens and authorities.
+
+    :ivar tokens: the join tokens, by role.
+    :ivar trusted: the digests of the authorities that are trusted, the one that signs first.
+    :ivar foreign: nodes whose certificate is not of the one that signs.
+    """
+
+    tokens: dict[str, str]
+    trusted: list[str]
+    foreign: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Aftermath:
+    """How the loss of control nodes with their disks was overcome, after everything else.
+
+    :ivar what: `restore` or `recover`.
+    :ivar whole: when all nodes agreed again, or None: `disagreement` says about what they did not.
+    :ivar ports: the deployments whose entry point each data node listens on: before it, and after it.
+    :ivar trust: what the first control node says of tokens and authorities: before it, and after it.
+    :ivar next: the number of a deployment after it, and `served` who then listened for it and nothing else.
+    """
+
+    what: str
+    begin: float
+    whole: float | None
+    limit: float
+    disagreement: str = ""
+    ports: list[dict[str, list[int]]] = field(default_factory=list)
+    trust: list[Trust] = field(default_factory=list)
+    next: int = 0
+    served: dict[str, list[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Final:
     """What was seen once everything was healed.
 
@@ -136,6 +185,8 @@ class Final:
     :ivar served: the number by which each data node routes.
     :ivar ports: the deployments whose entry point each data node listens on.
     :ivar kept: the deployments in the cluster's history, by the number of their configuration; None: not looked at.
+    :ivar trust: for each control node, what it says of tokens and authorities; None: not looked at.
+    :ivar audited: how often each action is in the audit log.
     :ivar stores: for each control node, the keys of its store with the revision of their last change.
     :ivar crashes: what the processes' output says of errors that nobody has expected.
     :ivar left: what was still there after the end.
@@ -149,16 +200,18 @@ class Final:
     served: dict[str, int] = field(default_factory=dict)
     ports: dict[str, list[int]] = field(default_factory=dict)
     kept: list[list[int]] | None = None
+    trust: dict[str, Trust] | None = None
+    audited: dict[str, int] = field(default_factory=dict)
     stores: dict[str, dict[str, int]] = field(default_factory=dict)
     crashes: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
 
-Event: TypeAlias = Deploy | Write | Backup | Request | EngineSeen | ListSeen | Struck | Stored | Final
+Event: TypeAlias = (
+    Deploy | Write | Backup | Rotated | Request | EngineSeen | ListSeen | Struck | Stored | Aftermath | Final
+)
 
-_TYPES: dict[str, Any] = {
-    one.__name__: one for one in (Deploy, Write, Backup, Request, EngineSeen, ListSeen, Struck, Stored, Final)
-}
+_TYPES: dict[str, Any] = {one.__name__: one for one in get_args(Event)}
 
 
 class History:
@@ -168,11 +221,13 @@ class History:
         self.deploys: list[Deploy] = []
         self.writes: list[Write] = []
         self.backups: list[Backup] = []
+        self.rotations: list[Rotated] = []
         self.requests: list[Request] = []
         self.engines: list[EngineSeen] = []
         self.lists: list[ListSeen] = []
         self.faults: list[Struck] = []
         self.stored: list[Stored] = []
+        self.aftermath: Aftermath | None = None
         self.final: Final | None = None
         for event in events:
             self.add(event)
@@ -186,6 +241,8 @@ class History:
                 self.writes.append(event)
             case Backup():
                 self.backups.append(event)
+            case Rotated():
+                self.rotations.append(event)
             case Request():
                 self.requests.append(event)
             case EngineSeen():
@@ -196,6 +253,8 @@ class History:
                 self.faults.append(event)
             case Stored():
                 self.stored.append(event)
+            case Aftermath():
+                self.aftermath = event
             case Final():
                 self.final = event
 
@@ -241,6 +300,11 @@ def loads(line: str) -> Event:
         kind = _TYPES[raw.pop("type")]
         if "outcome" in raw:
             raw["outcome"] = Outcome(raw["outcome"])
+        match raw.get("trust"):
+            case dict() as told:
+                raw["trust"] = {name: Trust(**one) for name, one in told.items()}
+            case list() as told:
+                raw["trust"] = [Trust(**one) for one in told]
         event: Event = kind(**raw)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not an event: {line[:200]}") from error

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.chaos import clients
+from tests.chaos import operators
 from tests.chaos.history import Struck
 from tests.chaos.schedule import CONSUL, ROLES, Fault, Kind
 from tests.cluster.nodes import Node
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 STOPPING = 20.0
 """Seconds that an agent may take to end by itself before it is killed, as a service manager does."""
+
+REPLACING = 50.0
+"""Seconds that the others may take to let a node go: what keeps them from it ends with the run."""
+STATE = "/var/lib/traefikee_state"
 
 Undo = Callable[[], None]
 
@@ -125,6 +129,8 @@ class Injector:
                 return self._kill(node, ["agent", "etcd", "engine"])
             case Kind.STOP:
                 return self._stop(node)
+            case Kind.REPLACE:
+                return self._replace(node)
             case Kind.CLOCK:
                 return self._clock(node, fault.amount)
             case Kind.PAUSE_AGENT | Kind.PAUSE_ETCD:
@@ -179,12 +185,23 @@ class Injector:
 
         return undo
 
-    def _drain(self, node: Node) -> Undo:
+    def _replace(self, node: Node) -> Undo:
         world = self._world
-        clients.drain(world, node.name, undo=False)
+        lose(world, node)
+        others = [one for one in world.cluster.control.values() if one is not node]
 
         def undo() -> None:
-            wait_for(lambda: clients.drain(world, node.name, undo=True), f"{node.name} is brought back", 30, 0.3)
+            wait_for(lambda: operators.remove(others, node.name), f"{node.name} is removed", REPLACING, every=0.3)
+            world.start(node)
+
+        return undo
+
+    def _drain(self, node: Node) -> Undo:
+        world = self._world
+        operators.drain(world, node.name, undo=False)
+
+        def undo() -> None:
+            wait_for(lambda: operators.drain(world, node.name, undo=True), f"{node.name} is brought back", 30, 0.3)
 
         return undo
 
@@ -200,6 +217,14 @@ class Injector:
             world.start(node)
 
         return undo
+
+
+def lose(world: World, node: Node) -> None:
+    """Have a machine end with its disk: nobody but the others knows of it any more."""
+    world.meant_to_be_down.add(node.name)
+    world.kill(node)
+    node.process.wait(5)
+    world.machine(node.name).check(f"find {STATE} -mindepth 1 -delete")
 
 
 def pause(pids: list[int]) -> Undo:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.chaos.history import (
+    Aftermath,
     Backup,
     Deploy,
     EngineSeen,
@@ -16,8 +17,10 @@ from tests.chaos.history import (
     ListSeen,
     Outcome,
     Request,
+    Rotated,
     Stored,
     Struck,
+    Trust,
     Write,
 )
 from tests.chaos.invariants.agreement import REVISION
@@ -25,11 +28,12 @@ from traefikee.cluster import state
 
 TERM = 5
 NODE = "data-node-1"
+TRUST = Trust({"control": "c", "data": "d"}, ["a1"])
 
 
-def config(number: int, deploy: int, revision: int) -> list[Stored]:
+def config(number: int, deploy: int, revision: int, rollback_of: int | None = None) -> list[Stored]:
     """The changes that a deployment makes."""
-    value = json.dumps({"number": number, "command": f"chaos {deploy}"})
+    value = json.dumps({"number": number, "command": f"chaos {deploy}", "rollback_of": rollback_of})
     return [
         Stored(revision, f"{state.CONFIGS}{number}", revision, value),
         Stored(revision, state.CURRENT, 6, str(number)),
@@ -71,6 +75,9 @@ GOOD: tuple[Event, ...] = (
     Write(2, 3, 4, Outcome.UNKNOWN),
     Backup(1, "control-node-1", 3, 3.5, Outcome.OK, [[1, 0], [2, 1]], 2),
     Backup(2, "control-node-2", 4, 5, Outcome.UNKNOWN, detail="no quorum"),
+    Rotated("tokens", 1, "control-node-1", 1, 2, Outcome.OK),
+    Rotated("tokens", 2, "control-node-2", 4, 6, Outcome.UNKNOWN),
+    Rotated("authority", 1, "control-node-1", 3, 4, Outcome.OK),
     Request(NODE, kept=False, begin=1, end=1.1, mark=0),
     Request(NODE, kept=True, begin=1, end=1.1, mark=0),
     Request(NODE, kept=False, begin=3, end=3.1, mark=1),
@@ -81,6 +88,9 @@ GOOD: tuple[Event, ...] = (
     ListSeen("control-node-1", 1, {NODE: 1}, "control-node-1"),
     ListSeen("control-node-1", 9, {NODE: 3}, "control-node-2"),
     Struck("pause-agent", "control-node-1", 2, 4),
+    Aftermath(
+        "restore", 20, 30, 60, ports=[{NODE: [3]}, {NODE: [3]}], trust=[TRUST, TRUST], next=9, served={NODE: [9]}
+    ),
     Final(
         healed=10,
         converged=11,
@@ -89,6 +99,8 @@ GOOD: tuple[Event, ...] = (
         served={NODE: 2},
         ports={NODE: [3]},
         kept=[[1, 0], [2, 1], [3, 3]],
+        trust=dict.fromkeys(("control-node-1", "control-node-2"), TRUST),
+        audited={"deploy": 3, "rotate-tokens": 1, "rotate-ca": 4},
         stores={
             "control-node-1": {
                 REVISION: 13,
@@ -101,6 +113,12 @@ GOOD: tuple[Event, ...] = (
     ),
 )
 """Nothing is wrong with it: an unknown deployment is there, another one is not, and the leader has changed."""
+
+
+def aftermath(**changed: Any) -> Aftermath:
+    """The good history's, changed."""
+    (found,) = [one for one in GOOD if isinstance(one, Aftermath)]
+    return replace(found, **changed)
 
 
 def spoilt(*more: Event, without: type[Any] | None = None, **final: Any) -> History:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from tests.chaos import clients, history, invariants
+from tests.chaos import disaster, history, invariants, operators
 from tests.chaos.clients import Watchers
 from tests.chaos.history import Final, History, Recorder
 from tests.chaos.invariants import Verdict
@@ -163,17 +163,32 @@ def _disturb_and_observe(world: World) -> Final:
         # A deployment whose answer was late may have been stored after everything was looked at.
         operations.join()
         world.say("what was still under way has ended")
-        again = world.observe()
-        converged = final.converged if again.converged is not None else None
-        final = replace(
-            again, healed=final.healed, converged=converged, disagreement=final.disagreement or again.disagreement
-        )
+        final = _once_more(world, final)
+    if final.converged is not None and world.finish_rotation():
+        world.say("the old authority is retired")
+        final = _once_more(world, final)
+    world.store.stop()
+    if final.converged is not None and world.schedule.disaster:
+        world.say(f"control nodes are lost with their disks, to {world.schedule.disaster} them")
+        aftermath = disaster.overcome(world, world.schedule.disaster)
+        world.recorder.add(aftermath)
+        world.say("all nodes agree" if aftermath.whole is not None else f"no agreement: {aftermath.disagreement}")
     watchers.stop()
     world.stop_keeping()
-    world.store.stop()
     if world.store.failure:
         world.problems.append(world.store.failure)
     return final
+
+
+def _once_more(world: World, first: Final) -> Final:
+    """Observe again: what is seen then counts, and that all agreed in time before."""
+    again = world.observe()
+    return replace(
+        again,
+        healed=first.healed,
+        converged=first.converged if again.converged is not None else None,
+        disagreement=first.disagreement or again.disagreement,
+    )
 
 
 def _carry_out(world: World, fault: Fault) -> str:
@@ -191,7 +206,7 @@ def _plan(world: World, faults: _Actions, operations: _Actions) -> Iterator[_Pla
         what = f"{fault.kind} on {fault.target}"
         yield fault.at, what, partial(_carry_out, world, fault), faults
     for one in world.schedule.operations:
-        yield one.at, f"{one.kind} {one.number}", partial(clients.OPERATIONS[one.kind], world, one), operations
+        yield one.at, f"{one.kind} {one.number}", partial(operators.OPERATIONS[one.kind], world, one), operations
 
 
 def _keep_logs(world: World, folder: Path) -> list[str]:

@@ -1,7 +1,8 @@
 """What happens in a run, as a pure function of its seed: which faults, when, and what clients do meanwhile.
 
 Faults come in episodes: some that may be together, then a while without, in which the cluster recovers with its clients
-still at work. Never is a majority of the control nodes' disks lost; the quorum may be, for as long as an episode lasts.
+still at work. One control node's disk may be lost, never those of a majority; the quorum may be, for as long as an
+episode lasts.
 """
 
 from __future__ import annotations
@@ -13,13 +14,19 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
-FORMAT = 4
+FORMAT = 5
 CONTROL = 3
 CALM_BEFORE = 2.0
 SHORTEST_EPISODE = 2.5
 LONGEST_EPISODE = 10.0
 OUTLIVES_A_LEASE = 8.5
 """Seconds after which another node leads for sure, whoever was struck."""
+FIRST_AFTER = 5000
+"""The number of the first deployment after the run: what is tried once more when a disaster was overcome."""
+DISASTERS = ("", "", "", "restore", "recover")
+"""What comes after the run, one as probable as the other: nothing, or what `tests.chaos.disaster` says."""
+ROTATES = 0.4
+"""The share of runs in which the cluster's authority is replaced."""
 FIRST_DRAIN = 1000
 """The episode of the first drain: each has one of its own."""
 SHORTEST = 10.0
@@ -58,6 +65,8 @@ class Kind(StrEnum):
     """The node is killed and started with a clock that is `amount` seconds off, and again with the right one."""
     STOP = "stop"
     """SIGTERM of the agent, and a start: what an operator does."""
+    REPLACE = "replace"
+    """The machine is lost with its disk. An operator removes the node, and another machine joins with a token."""
     DRAIN = "drain"
     """An operator drains a data node, and brings it back."""
     CONSUL_DOWN = "consul-down"
@@ -81,6 +90,7 @@ CONTROL_KINDS = {
     Kind.DISK_FULL: 2,
     Kind.CLOCK: 1,
     Kind.STOP: 2,
+    Kind.REPLACE: 3,
 }
 DATA_KINDS = {
     Kind.KILL_AGENT: 4,
@@ -96,6 +106,7 @@ DATA_KINDS = {
     Kind.DISK_FULL: 3,
     Kind.CLOCK: 1,
     Kind.STOP: 1,
+    Kind.REPLACE: 2,
 }
 CONSUL_KINDS = {Kind.CONSUL_DOWN: 1, Kind.CONSUL_PAUSED: 1}
 
@@ -120,11 +131,17 @@ class Fault:
 
 @dataclass(frozen=True)
 class Operation:
-    """What a client does at a moment: `deploy` or `backup` through a control node, or `consul` (a write there)."""
+    """What is done at a moment: `consul` (a write there), or through a control node what an operator does.
+
+    That is `deploy`, `rollback`, `backup`, `rotate-tokens` or `rotate-ca`.
+    """
 
     kind: str
     number: int
-    """Distinguishes it from every other of its kind; shows wherever the operation has taken effect."""
+    """Distinguishes it from every other of its kind; shows wherever the operation has taken effect.
+
+    Deployments and rollbacks are numbered together.
+    """
     at: float
     through: str = ""
 
@@ -143,6 +160,8 @@ class Schedule:
     data: int
     faults: tuple[Fault, ...]
     operations: tuple[Operation, ...]
+    disaster: str = ""
+    """What is lost at the end, when all has healed (see `DISASTERS`)."""
     format: int = FORMAT
 
     @property
@@ -160,7 +179,8 @@ class Schedule:
         head = f"seed {self.seed}, {self.seconds:g} s, {CONTROL} control nodes, {self.data} data nodes"
         timed = [(one.at, one.sentence()) for one in self.faults]
         timed += [(one.at, one.sentence()) for one in self.operations]
-        return [head, *(line for _, line in sorted(timed))]
+        last = [f"then {self.disaster}"] if self.disaster else []
+        return [head, *(line for _, line in sorted(timed)), *last]
 
     def to_json(self) -> dict[str, Any]:
         """The form that is stored."""
@@ -194,9 +214,13 @@ def make(seed: int, seconds: float, only: Sequence[Kind] = ()) -> Schedule:
     operator = random.Random(f"{seed}/operator")
     moments = random.Random(f"{seed}/moments")
     operations = _deploys(random.Random(f"{seed}/deploys"), moments, seconds, faults)
+    operations += _rollbacks(operator, seconds, len(operations)) + _rotations(
+        random.Random(f"{seed}/rotations"), seconds
+    )
     operations += _writes(random.Random(f"{seed}/consul"), moments, seconds, faults) + _backups(operator, seconds)
     faults += _drains(operator, seconds, names, faults)
-    return Schedule(seed, seconds, data, tuple(faults), tuple(sorted(operations, key=lambda one: one.at)))
+    disaster = random.Random(f"{seed}/disaster").choice(DISASTERS)
+    return Schedule(seed, seconds, data, tuple(faults), tuple(sorted(operations, key=lambda one: one.at)), disaster)
 
 
 def _faults(draw: random.Random, seconds: float, data: Sequence[str], only: Sequence[Kind]) -> list[Fault]:
@@ -212,9 +236,22 @@ def _faults(draw: random.Random, seconds: float, data: Sequence[str], only: Sequ
             draw, episode, start, seconds - start if last else length, data, only, whole=last or outlives
         )
         if last:
-            return faults
+            return _one_disk(faults)
         start += length + draw.choice((draw.uniform(0, 1), draw.uniform(2, 6)))
         start = min(start, seconds - SHORTEST_EPISODE)
+
+
+def _one_disk(faults: Sequence[Fault]) -> list[Fault]:
+    """Let one control node lose its disk in a run at most: the others of the kind lose only their power."""
+    found: list[Fault] = []
+    lost = False
+    for one in faults:
+        if one.kind is Kind.REPLACE and one.target in ROLES:
+            found.append(replace(one, kind=Kind.KILL_NODE) if lost else one)
+            lost = True
+        else:
+            found.append(one)
+    return found
 
 
 def _episode(
@@ -276,6 +313,28 @@ def _backups(draw: random.Random, seconds: float) -> list[Operation]:
     at = 3.0
     while (at := at + draw.expovariate(1 / 10.0)) < seconds:
         found.append(Operation("backup", len(found) + 1, round(at, 2), f"control-node-{draw.randint(1, CONTROL)}"))
+    return found
+
+
+def _rollbacks(draw: random.Random, seconds: float, deploys: int) -> list[Operation]:
+    found: list[Operation] = []
+    at = 4.0
+    while (at := at + draw.expovariate(1 / 10.0)) < seconds:
+        number = deploys + len(found) + 1
+        found.append(Operation("rollback", number, round(at, 2), f"control-node-{draw.randint(1, CONTROL)}"))
+    return found
+
+
+def _rotations(draw: random.Random, seconds: float) -> list[Operation]:
+    found: list[Operation] = []
+    at = 2.0
+    while (at := at + draw.expovariate(1 / 15.0)) < seconds:
+        through = f"control-node-{draw.randint(1, CONTROL)}"
+        found.append(Operation("rotate-tokens", len(found) + 1, round(at, 2), through))
+    if draw.random() < ROTATES:
+        # Early enough that faults come while certificates are issued again.
+        at = draw.uniform(1, seconds * 0.6)
+        found.append(Operation("rotate-ca", 1, round(at, 2), f"control-node-{draw.randint(1, CONTROL)}"))
     return found
 
 

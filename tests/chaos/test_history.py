@@ -16,10 +16,12 @@ def keep(folder: Path, events: "history.History") -> Path:
         *events.stored,
         *events.deploys,
         *events.writes,
+        *events.rotations,
         *events.requests,
         *events.engines,
         *events.lists,
         *events.faults,
+        events.aftermath,
         events.final,
     )
     (folder / "history.jsonl").write_text("".join(history.dumps(one) + "\n" for one in every if one is not None))

@@ -21,7 +21,7 @@ from tests.chaos.history import (
 )
 from tests.chaos.invariants.agreement import REVISION
 from tests.chaos.invariants.crashes import found_in
-from tests.chaos.made_up import GOOD, NODE, config, leader, pointer, spoilt
+from tests.chaos.made_up import GOOD, NODE, TRUST, aftermath, config, leader, pointer, spoilt
 from traefikee.cluster import state
 
 NOTHING: dict[str, list[str]] = {name: [] for name in invariants.ALL}
@@ -226,6 +226,78 @@ def test_nothing_is_wrong_with_a_good_history() -> None:
             f"a request to {NODE} on a new connection failed after 2.50 s (0.50 s long): 502",
             id="the agent's fault is no excuse",
         ),
+        pytest.param(
+            spoilt(trust={"control-node-1": TRUST, "control-node-2": replace(TRUST, tokens={"control": "x"})}),
+            "trust",
+            "control-node-2 has other tokens than control-node-1",
+            id="two control nodes have other tokens",
+        ),
+        pytest.param(
+            spoilt(trust={"control-node-1": TRUST, "control-node-2": replace(TRUST, trusted=["a2"])}),
+            "trust",
+            "control-node-2 trusts other authorities than control-node-1",
+            id="two control nodes trust other authorities",
+        ),
+        pytest.param(
+            spoilt(trust={"control-node-1": replace(TRUST, trusted=["a1", "a0"])}),
+            "trust",
+            "control-node-1 trusts 2 authorities",
+            id="the old authority is trusted for ever",
+        ),
+        pytest.param(
+            spoilt(trust={"control-node-1": replace(TRUST, foreign=[NODE])}),
+            "trust",
+            f"{NODE} are told by control-node-1 to have no certificate of the authority",
+            id="a certificate of the old authority",
+        ),
+        pytest.param(
+            spoilt(audited={"rotate-ca": 4}),
+            "trust",
+            "rotate-tokens was acknowledged 1 times, and the audit log has 0 entries",
+            id="an action that nobody logged",
+        ),
+        pytest.param(
+            spoilt(audited={"rotate-ca": 4, "rotate-tokens": 3}),
+            "trust",
+            "rotate-tokens was asked for 2 times, and the audit log has 3 entries",
+            id="an action that was carried out twice",
+        ),
+        pytest.param(
+            spoilt(*config(4, 5, 14, rollback_of=2), ports={NODE: [5]}),
+            "served",
+            f"{NODE} has deploy 1 in force and listens for [5]",
+            id="a rollback that serves something else",
+        ),
+        pytest.param(
+            spoilt(aftermath(whole=None, disagreement="nobody leads")),
+            "aftermath",
+            "after restore no agreement within 60 s: nobody leads",
+            id="a cluster that does not come back",
+        ),
+        pytest.param(
+            spoilt(aftermath(ports=[{NODE: [3]}, {NODE: [4]}])),
+            "aftermath",
+            f"after restore {NODE} listens for [4], and for [3] before",
+            id="it comes back with another configuration",
+        ),
+        pytest.param(
+            spoilt(aftermath(trust=[TRUST, replace(TRUST, tokens={})])),
+            "aftermath",
+            "after restore the tokens are others",
+            id="it comes back with other tokens",
+        ),
+        pytest.param(
+            spoilt(aftermath(trust=[TRUST, replace(TRUST, trusted=["a2"])])),
+            "aftermath",
+            "after restore another authority is trusted",
+            id="it comes back with another authority",
+        ),
+        pytest.param(
+            spoilt(aftermath(served={NODE: []})),
+            "aftermath",
+            f"after restore deploy 9 was acknowledged, and {NODE} listens for none",
+            id="it comes back and serves nothing new",
+        ),
         pytest.param(spoilt(crashes=["n: Traceback"]), "crashes", "n: Traceback", id="a traceback in a log"),
         pytest.param(spoilt(left=["process 7: etcd"]), "leftovers", "process 7: etcd", id="a process is left"),
     ],
@@ -257,6 +329,16 @@ def test_a_violation_is_found(history: History, name: str, sentence: str) -> Non
         pytest.param(
             spoilt(Write(3, 8, 9, Outcome.FAIL), Request(NODE, kept=False, begin=7, end=7.1, mark=2)),
             id="a write that failed",
+        ),
+        pytest.param(
+            spoilt(
+                EngineSeen(NODE, 12, 101, 2), ListSeen("control-node-1", 12, {NODE: 1}), Struck("replace", NODE, 10, 11)
+            ),
+            id="a machine that has taken the place of another one",
+        ),
+        pytest.param(
+            spoilt(*config(4, 5, 14, rollback_of=2), *config(5, 6, 15, rollback_of=4), ports={NODE: [1]}),
+            id="a rollback to a rollback",
         ),
         pytest.param(
             spoilt(Backup(3, "control-node-1", 2.5, 3, Outcome.OK, [[102, 7]], 102)),

@@ -4,6 +4,7 @@ import pytest
 
 from tests.chaos import __main__ as command
 from tests.chaos import schedule
+from tests.chaos.operators import OPERATIONS
 from tests.chaos.schedule import CONSUL, CONTROL_KINDS, DATA_KINDS, ROLES, Kind, Schedule
 
 SEEDS = range(1, 200)
@@ -16,9 +17,9 @@ def test_a_seed_means_the_same_for_ever() -> None:
     # Rows of the table in docs/reliability.md mean what this draws: a change of it needs a new FORMAT.
     first = made.faults[0]
     assert (schedule.FORMAT, len(made.faults), len(made.operations), first.sentence().strip()) == (
-        4,
-        13,
-        110,
+        5,
+        14,
+        118,
         "3.84 s  kill-etcd on follower-2 until 5.70 s",
     )
 
@@ -50,8 +51,8 @@ def test_every_schedule_is_within_its_bounds(seconds: float) -> None:
             assert len(struck) == len(set(struck)), "one fault a node"
             assert set(made.data_names) - set(struck), "one data node is left alone"
         assert all(0 <= one.at <= seconds + 0.1 for one in made.operations)
-        for kind in ("deploy", "consul", "backup"):
-            numbers = [one.number for one in made.operations if one.kind == kind]
+        for kinds in ({"deploy", "rollback"}, {"consul"}, {"backup"}, {"rotate-tokens"}, {"rotate-ca"}):
+            numbers = [one.number for one in made.operations if one.kind in kinds]
             assert sorted(numbers) == list(range(1, len(numbers) + 1))
 
 
@@ -63,6 +64,18 @@ def test_one_nodes_faults_do_not_overlap() -> None:
                 drains = Kind.DRAIN in (one.kind, other.kind)
                 if one.episode < other.episode and (not drains or one.target == other.target):
                     assert one.until <= other.at or other.until <= one.at, (seed, one, other)
+
+
+def test_one_control_node_loses_its_disk_at_most() -> None:
+    lost = [
+        sum(one.kind is Kind.REPLACE and one.target in ROLES for one in schedule.make(seed, 300).faults)
+        for seed in SEEDS
+    ]
+    assert set(lost) == {0, 1}
+
+
+def test_every_operation_happens() -> None:
+    assert {one.kind for seed in SEEDS for one in schedule.make(seed, 60).operations} == set(OPERATIONS)
 
 
 def test_every_fault_happens() -> None:

@@ -8,14 +8,15 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 
-from tests.chaos import clients, injection
+from tests.chaos import injection, operators
 from tests.chaos.asking import ask
 from tests.chaos.clients import FIRST_PORT, RULE_KEY, rule, send
-from tests.chaos.history import Final, Recorder
+from tests.chaos.history import Final, Recorder, Trust
 from tests.chaos.invariants.agreement import REVISION
-from tests.chaos.schedule import Schedule
+from tests.chaos.schedule import FIRST_AFTER, Schedule
 from tests.chaos.store_log import content_of, kept_deployments
 from tests.chaos.store_watch import StoreWatch, read_range
 from tests.cluster.nodes import Cluster, Node
@@ -24,6 +25,7 @@ from tests.support import process as child_processes
 from tests.support.machine import Machine, Network
 from tests.support.wait import SLOWNESS, wait_for
 from traefikee.cluster import state
+from traefikee.cluster.audit import AUDIT
 from traefikee.cluster.history import HISTORY
 
 ADDRESSES = {
@@ -39,6 +41,8 @@ DISK = "256m"
 """The size of a machine's file systems: little, so that they are full soon. etcd alone sets 128 MB aside."""
 CONVERGENCE = 10.0
 """Seconds that the cluster has to come to rest once everything is healed, on a machine with time for it."""
+RETIRING = 40.0
+"""Seconds in which every node, and etcd on each control node, gives an old authority up."""
 BUILDING = 300.0
 """Seconds, more than building takes: what is recorded meanwhile has a negative time."""
 RESTART_EVERY = 1.0
@@ -84,7 +88,7 @@ class World:
         self.store = StoreWatch(list(self.cluster.control.values()), self.recorder.add)
         self.injector = injection.Injector(self)
         self.store.start()
-        clients.deploy(self, clients.first_deployment(self.cluster.any_control().name))
+        operators.deploy(self, operators.first_deployment(self.cluster.any_control().name))
         wait_for(lambda: set(self._served().values()) == {0}, "every data node routes by Consul", 30)
         whole = dict.fromkeys((node.name for node in self.nodes), "READY")
         # The bootstrap node's machine is gone; its row is cleaned from the list in time.
@@ -123,9 +127,21 @@ class World:
         if injection.processes(self.machine(node.name))["agent"]:
             return
         node.process.wait(5)
-        role, own = ("data", "") if node.name in self.cluster.data else ("control", node.own_addresses())
+        line = self._line(node)
+        if line is None:
+            return
         off = f"env LD_PRELOAD={injection.clock_library()} FAKETIME={clock:+d}s FAKETIME_DONT_FAKE_MONOTONIC=1 "
-        node.start(f"{off if clock else ''}traefikee start-{role}-node {own}")
+        node.start(f"{off if clock else ''}{line}")
+
+    def _line(self, node: Node) -> str | None:
+        """How a node is started: with its state directory alone, or with a token that somebody knows; None: nobody."""
+        role, own = ("data", "") if node.name in self.cluster.data else ("control", node.own_addresses())
+        if (node.statedir / "identity.json").exists():
+            return f"traefikee start-{role}-node {own}"
+        others = [one for one in self.cluster.control.values() if one is not node]
+        token = operators.tokens(others).get(role)
+        peers = ",".join(f"{one.address}:4242" for one in others)
+        return f"traefikee start-{role}-node {own} --peeraddresses={peers} --token={token}" if token else None
 
     def _keep_running(self) -> None:
         while not self._ended.wait(RESTART_EVERY):
@@ -152,16 +168,7 @@ class World:
         """Wait until all nodes agree, or for as long as they may take; then look at everything."""
         healed = self.now()
         limit = CONVERGENCE * max(1.0, SLOWNESS)
-        converged = None
-        while True:
-            disagreement = self._disagreement()
-            late = self.now() > healed + limit
-            # Whether Consul is followed is another invariant's question; here it is only waited for.
-            if not disagreement and (late or self._consul_is_followed()):
-                converged = self.now()
-            if late or converged is not None:
-                break
-            time.sleep(0.1)
+        converged, disagreement = self.come_to_rest(limit)
         stores = self._stores() if converged is not None else {}
         return Final(
             healed=healed,
@@ -170,10 +177,37 @@ class World:
             disagreement=disagreement,
             consul=self._in_consul(),
             served=self._served(),
-            ports={name: self._listens(node) for name, node in self.cluster.data.items()},
+            ports=self.ports(),
             kept=self._kept() if converged is not None else None,
             stores=stores,
+            trust=self.trust() if converged is not None else None,
+            audited=self._audited() if converged is not None else {},
         )
+
+    def finish_rotation(self) -> bool:
+        """Have the old authority retired if the authority is being replaced; tell whether it was."""
+        nodes = list(self.cluster.control.values())
+        if all(ask(node.socket, "/v1/authorities")["rotation"] is None for node in nodes):
+            return False
+        wait_for(lambda: operators.finish_rotation(nodes), "the old authority is retired", RETIRING, every=0.3)
+        return True
+
+    def come_to_rest(self, limit: float) -> tuple[float | None, str]:
+        """Wait until all nodes agree, at most so many seconds; return when they did, or None, and what about not."""
+        begin = self.now()
+        while True:
+            disagreement = self._disagreement()
+            late = self.now() > begin + limit
+            # Whether Consul is followed is another invariant's question; here it is only waited for.
+            if not disagreement and (late or self._consul_is_followed()):
+                return self.now(), ""
+            if late:
+                return None, disagreement
+            time.sleep(0.1)
+
+    def ports(self) -> dict[str, list[int]]:
+        """The deployments whose entry point each data node listens on."""
+        return {name: self._listens(node) for name, node in self.cluster.data.items()}
 
     def _disagreement(self) -> str:
         """Say what the nodes do not agree about, or nothing."""
@@ -231,6 +265,22 @@ class World:
         wait_for(lambda: self.store.revision >= revision, "the whole history of the store is read", 10)
         return found
 
+    def trust(self) -> dict[str, Trust]:
+        def told(node: Node) -> Trust:
+            authorities, found = ask(node.socket, "/v1/authorities"), ask(node.socket, "/v1/certificates")
+            rows = [one for one in found["certificates"] if one["kind"] == "node"]
+            foreign = [one["name"] for one in rows if one["state"] not in ("current", "DOWN")]
+            return Trust(operators.tokens([node]), list(authorities["trusted"]), foreign)
+
+        return {
+            name: wait_for(lambda node=node: told(node), f"{name} says whom it trusts", 10)  # type: ignore[misc]
+            for name, node in self.cluster.control.items()
+        }
+
+    def _audited(self) -> dict[str, int]:
+        _, keys = read_range(self.cluster.any_control(), below=AUDIT)
+        return dict(Counter(str(content_of(value)["action"]) for _, value in keys.values()))
+
     def _in_consul(self) -> int:
         with contextlib.suppress(Exception):
             return int((self.consul.get(RULE_KEY) or "").rpartition("/k")[2])
@@ -247,6 +297,7 @@ class World:
 
     def _listens(self, node: Node) -> list[int]:
         numbers = [0, *(one.number for one in self.schedule.operations if one.kind == "deploy")]
+        numbers += range(FIRST_AFTER, FIRST_AFTER + 2)
 
         def is_open(number: int) -> bool:
             with contextlib.suppress(OSError), socket.create_connection((node.address, FIRST_PORT + number), 1):

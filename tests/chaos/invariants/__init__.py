@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tests.chaos.history import History
 from tests.chaos.invariants import (
+    aftermath,
     agreement,
     backups,
     consul,
@@ -21,6 +22,7 @@ from tests.chaos.invariants import (
     revisions,
     served,
     traffic,
+    trust,
     writers,
 )
 
@@ -37,8 +39,10 @@ ALL: dict[str, Callable[[History], list[str]]] = {
     "served": served.check,
     "consul": consul.check,
     "backups": backups.check,
+    "trust": trust.check,
     "traffic": traffic.check,
     "crashes": crashes.check,
+    "aftermath": aftermath.check,
     "leftovers": leftovers.check,
 }
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from tests.chaos.history import History, Outcome
 from tests.chaos.invariants.revisions import back
-from tests.chaos.schedule import Kind
 
 
 def check(history: History) -> list[str]:
     """Return what does not hold."""
     found = []
     for node in sorted({one.node for one in history.requests}):
-        full = [one for one in history.faults_of(node) if one.kind == Kind.DISK_FULL]
         for kept in (False, True):
             # One connection's requests are one after the other.
             seen = [(one.end, one.mark) for one in history.requests if one.node == node and one.kept is kept]
             found += [
                 f"{node} went back in what it routes by, {sentence}"
-                for sentence in back([one for one in seen if one[1]], full)
+                for sentence in back([one for one in seen if one[1]], history.faults_of(node))
             ]
     final = history.final
     if final is None or final.converged is None:

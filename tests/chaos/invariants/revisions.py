@@ -1,12 +1,13 @@
 """Revisions never go back: not what is published, not what an engine has in force, not what control nodes tell of it.
 
-There is one exception. A data node whose disk was full could not save what it applied ("a restart would begin with an
-older state", it says then): it may come back with what it had when the disk became full.
+There are two exceptions. A machine that has taken the place of another one knows nothing of what that had. And a data
+node whose disk was full could not save what it applied ("a restart would begin with an older state", it says then): it
+may come back with what it had when the disk became full.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from tests.chaos.history import History, Struck
 from tests.chaos.schedule import Kind
@@ -22,16 +23,13 @@ def check(history: History) -> list[str]:
     found = _published(history)
     for node in sorted({one.node for one in history.engines}):
         seen = [(one.at, one.revision) for one in history.engines if one.node == node]
-        found += [
-            f"the engine of {node} went back {sentence}" for sentence in back(seen, _full(history.faults_of(node)))
-        ]
+        found += [f"the engine of {node} went back {sentence}" for sentence in back(seen, history.faults_of(node))]
     for observer in sorted({one.node for one in history.lists}):
         lists = [one for one in history.lists if one.node == observer]
         for node in sorted({name for one in lists for name in one.revisions}):
             seen = [(one.at, one.revisions[node]) for one in lists if node in one.revisions]
             found += [
-                f"{observer}'s list has {node} go back {sentence}"
-                for sentence in back(seen, _full(history.faults_of(node)))
+                f"{observer}'s list has {node} go back {sentence}" for sentence in back(seen, history.faults_of(node))
             ]
     return found
 
@@ -58,19 +56,19 @@ def _published(history: History) -> list[str]:
     return found
 
 
-def _full(faults: Iterable[Struck]) -> list[Struck]:
-    return [one for one in faults if one.kind == Kind.DISK_FULL]
-
-
-def back(seen: Sequence[tuple[float, int]], full: Sequence[Struck]) -> list[str]:
-    """Return each step back among observations (when, revision), but for those that full disks excuse."""
+def back(seen: Sequence[tuple[float, int]], faults: Sequence[Struck]) -> list[str]:
+    """Return each step back among observations (when, revision), but for those that a node's faults excuse."""
+    full = [one for one in faults if one.kind == Kind.DISK_FULL]
+    replaced = [one for one in faults if one.kind == Kind.REPLACE]
     found = []
     highest, since = 0, 0.0
     for at, revision in seen:
         if revision > highest:
             highest, since = revision, at
         elif revision < highest:
-            if not any(_excuses(disk, seen, at, revision, since) for disk in full):
+            if any(since <= one.end and at >= one.begin for one in replaced):
+                pass
+            elif not any(_excuses(disk, seen, at, revision, since) for disk in full):
                 found.append(f"from {highest} to {revision} after {at:.1f} s")
             highest, since = revision, at
     return found
