@@ -28,6 +28,7 @@ from traefikee.cluster.messages import DataReport
 from traefikee.cluster.peers import Peer
 from traefikee.cluster.roles import Role
 from traefikee.compile.changes import State
+from traefikee.node.carried import Carried
 from traefikee.node.data import DataNode, DataOptions
 from traefikee.node.statedir import Identity
 
@@ -120,6 +121,7 @@ class SimulatedNode(DataNode):
         engine: Any = NoEngine()
         journal: Any = NoJournal()
         self._engine, self._journal = engine, journal
+        self._carried = Carried(engine, self._changed.set)
 
     @property
     def _connection(self) -> Peer | None:  # type: ignore[override]
@@ -146,7 +148,7 @@ class SimulatedNode(DataNode):
 
     async def live(self) -> None:
         """Do what a data node does, but for its engine."""
-        await asyncio.gather(self._follow(), self._report_changes(), self._count())
+        await asyncio.gather(self._follow(), self._report_changes(), self._carried.run())
 
 
 async def join_and_live(number: int, token: str, peers: list[str], joins: asyncio.Semaphore) -> None:

@@ -23,7 +23,7 @@ from traefikee.cluster import joining
 from traefikee.cluster.joining import own_pair
 from traefikee.cluster.messages import LIFE, QUIET, DataReport
 from traefikee.cluster.peers import Peer
-from traefikee.cluster.records import Counters, Phase, Report
+from traefikee.cluster.records import Phase, Report
 from traefikee.cluster.removed import REMOVED
 from traefikee.cluster.roles import Role
 from traefikee.compile import changes
@@ -31,6 +31,7 @@ from traefikee.compile.changes import FormatError, State
 from traefikee.errors import ClusterAbortedError, TraefikeeError, UnreachableError
 from traefikee.node import engine as engines
 from traefikee.node import removed
+from traefikee.node.carried import Carried, listed
 from traefikee.node.data_certificate import DataCertificate, has_ended
 from traefikee.node.data_engine import DataEngine
 from traefikee.node.engine import OtherBaseError, SnapshotRefusedError
@@ -47,8 +48,6 @@ from traefikee.node.troubles import Troubles, unwritten
 RECONNECT_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 MOST_SPREAD = 5.0
-COUNTERS_EVERY = 5.0
-"""Seconds between two readings of the engine's counters for the report."""
 RETRY_REFUSED = 3.0
 SNAPSHOT_FILE = "snapshot file"
 PEERS_FILE = "peers file"
@@ -56,10 +55,6 @@ GENERATION_FILE = "generation file"
 """What may be troubled."""
 LONGEST_REFUSAL = 2000
 """Characters of it in a report."""
-MOST_DOWN = 500
-"""Services with servers that are down, of which a report tells."""
-MOST_URLS = 5000
-"""Servers of all of them together: a report is one key of the store."""
 
 _log = log.get("data")
 
@@ -77,17 +72,6 @@ class DataOptions:
     socket: Path
     log_format: str
     manager: Manager = field(default_factory=Manager)
-
-
-def listed(down: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Return the services with servers that are down that a report tells of, each with all of them."""
-    found, urls = {}, 0
-    for name, servers in sorted(down.items())[:MOST_DOWN]:
-        urls += len(servers)
-        if urls > MOST_URLS:
-            break
-        found[name] = servers
-    return found
 
 
 class DataNode:
@@ -118,8 +102,7 @@ class DataNode:
         """The name of a snapshot that the engine was told of without an answer."""
         self._unreadable = ""
         """The name of a snapshot that came and could not be read."""
-        self._counters = Counters()
-        self._down: Mapping[str, tuple[str, ...]] = {}
+        self._carried = Carried(self._engine, self._changed.set)
         self._connection: Peer | None = None
         self._certificate = DataCertificate(statedir, identity, self._changed.set)
         self._applying = asyncio.Lock()
@@ -153,7 +136,7 @@ class DataNode:
             asyncio.create_task(self._engine.keep(self._apply_saved), name="engine"),
             asyncio.create_task(self._follow(), name="snapshots"),
             asyncio.create_task(self._report_changes(), name="reports"),
-            asyncio.create_task(self._count(), name="counters"),
+            asyncio.create_task(self._carried.run(), name="counters"),
             asyncio.create_task(self._service.run(), name="service"),
             asyncio.create_task(self._retry_refused(), name="refused snapshots"),
             asyncio.create_task(self._rotate(), name="log rotation"),
@@ -463,7 +446,7 @@ class DataNode:
     # --- reports ---
 
     def _report(self, *, leaving: bool = False) -> DataReport:
-        down = listed(self._down)
+        down = listed(self._carried.down)
         return DataReport(
             name=self._identity.name,
             certificate_serial=self._identity.certificate_serial,
@@ -475,9 +458,9 @@ class DataNode:
                 revision=self._applied,
                 refused_revision=self._refused[0] if self._refused else None,
                 refusal=self._refused[1][:LONGEST_REFUSAL] if self._refused else "",
-                counters=self._counters,
+                counters=self._carried.counters,
                 down=down,
-                down_unlisted=len(self._down) - len(down),
+                down_unlisted=len(self._carried.down) - len(down),
                 emptying=self._service.emptying,
                 undrain_problem=self._service.problem,
                 certificate=self._certificate.report(),
@@ -513,22 +496,6 @@ class DataNode:
             _log.error("the control node refuses this node's report", reason=str(error))
             return False
         return True
-
-    async def _count(self) -> None:
-        while True:
-            await asyncio.sleep(COUNTERS_EVERY)
-            with contextlib.suppress(UnreachableError, ValueError, KeyError, TypeError):
-                counters = await self._engine.client.counters()
-                requests, services = counters["requests"], counters["services"]
-                self._counters = Counters(
-                    by_status=requests["by_status"],
-                    duration_seconds_total=round(float(requests["duration_seconds_total"]), 3),
-                    response_bytes_total=int(requests["response_bytes_total"]),
-                )
-                down = {name: tuple(sorted(one["down"])) for name, one in services.items() if one["down"]}
-                if down != self._down:
-                    self._down = down
-                    self._changed.set()
 
     async def _rotate(self) -> None:
         """Pass SIGUSR1, by which Traefik is told that its log files were moved away, on to the engine."""
