@@ -67,6 +67,8 @@ class Kind(StrEnum):
     """SIGTERM of the agent, and a start: what an operator does."""
     REPLACE = "replace"
     """The machine is lost with its disk. An operator removes the node, and another machine joins with a token."""
+    UPGRADE = "upgrade"
+    """An operator installs another engine on a data node and tells the agent: it takes over, and no request fails."""
     DRAIN = "drain"
     """An operator drains a data node, and brings it back."""
     CONSUL_DOWN = "consul-down"
@@ -107,6 +109,7 @@ DATA_KINDS = {
     Kind.CLOCK: 1,
     Kind.STOP: 1,
     Kind.REPLACE: 2,
+    Kind.UPGRADE: 4,
 }
 CONSUL_KINDS = {Kind.CONSUL_DOWN: 1, Kind.CONSUL_PAUSED: 1}
 
