@@ -14,7 +14,6 @@ from tests.chaos import operators
 from tests.chaos.history import Struck
 from tests.chaos.schedule import CONSUL, ROLES, Fault, Kind
 from tests.cluster.nodes import Node
-from tests.support import BIN
 from tests.support.machine import Machine
 from tests.support.wait import wait_for
 
@@ -131,7 +130,7 @@ class Injector:
             case Kind.STOP:
                 return self._stop(node)
             case Kind.UPGRADE:
-                install_engine(machine)
+                machine.install_engine_again()
                 signal_all(processes(machine)["agent"], signal.SIGUSR2)
                 return None
             case Kind.REPLACE:
@@ -222,14 +221,6 @@ class Injector:
             world.start(node)
 
         return undo
-
-
-def install_engine(machine: Machine) -> None:
-    """Put another file in the place of the engine's, for this machine alone; what runs goes on."""
-    engine, copy = BIN / "traefikee-engine", "/tmp/home/engine"
-    # The one of the time before may run: its mount goes with it, and nothing can be mounted over a file that is gone.
-    machine.check(f"! mountpoint -q {engine} || umount -l {engine}")
-    machine.check(f"rm -f {copy} && cp {engine} {copy} && mount --bind {copy} {engine}")
 
 
 def lose(world: World, node: Node) -> None:

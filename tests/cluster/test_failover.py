@@ -7,7 +7,6 @@ finds a whole cluster and leaves one.
 
 import itertools
 import re
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -18,8 +17,7 @@ import pytest
 from tests.cluster.nodes import CLEANING, Cluster, Node
 from tests.cluster.places import MachineConsul, NetworkTransport, routes, start_origin
 from tests.cluster.traffic import Traffic
-from tests.support.engine import engine_binary
-from tests.support.machine import Network
+from tests.support.machine import Machine, Network
 from tests.support.wait import SLOWNESS, wait_for
 
 ADDRESSES = {
@@ -145,20 +143,13 @@ def test_kill_of_a_data_nodes_agent_disturbs_no_request(world: World) -> None:
     assert data.engine()["pid"] == engine
 
 
-def install_again() -> None:
-    """Put another file with the same content in the place of the engine's binary, as an installation does."""
-    binary = engine_binary()
-    fresh = binary.with_name("traefikee-engine.new")
-    shutil.copy2(binary, fresh)
-    fresh.replace(binary)
-
-
 @pytest.mark.parametrize("how", ["told", "killed"])
 def test_an_upgrade_of_a_data_node_disturbs_no_request(world: World, how: str) -> None:
     data = world.cluster.data["data-node-1"]
     before = data.engine()
     with world.traffic(data, told=True):
-        install_again()
+        assert isinstance(data.place, Machine)
+        data.place.install_engine_again()
         if how == "told":
             agent = data.process.pid
             data.process.signal(signal.SIGUSR2)

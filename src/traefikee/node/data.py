@@ -348,11 +348,20 @@ class DataNode:
         if "drained" in event:
             self._service.hear(str(event["drained"]))
         self._certificate.hear(event)
+        await self._hear_of_snapshot(peer, event)
+
+    async def _hear_of_snapshot(self, peer: Peer, event: Mapping[str, Any]) -> None:
+        """Put the snapshot that a control node tells of in force, if it is news."""
         name = str(event.get("snapshot", ""))
         if not name:
             self._nothing_deployed = True
             self._tell_manager()
         if not name or name in (self._heard.name, self._unreadable):
+            return
+        revision, newest = int(event.get("revision", 0)), max(self._heard.revision, self._applied or 0)
+        if revision < newest:
+            # Its store is behind, or cut off from the others: to follow it would route by what has long changed.
+            _log.debug("this control node has an older snapshot; what is in force stays", revision=revision)
             return
         known = self._heard
         told = told_change(event, known)
@@ -370,7 +379,7 @@ class DataNode:
                     continue
                 self._unreadable = name
                 reason = str(error) if isinstance(error, FormatError) else f"it cannot be read ({error})"
-                self._refuse(int(event.get("revision", 0)), reason)
+                self._refuse(revision, reason)
                 return
             await self._apply_and_save(self._heard, frames)
             return
