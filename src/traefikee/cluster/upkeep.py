@@ -68,6 +68,13 @@ class Defragment:
 
 
 @dataclass(frozen=True)
+class Grow:
+    """Go on with a larger quota (bytes)."""
+
+    quota: int
+
+
+@dataclass(frozen=True)
 class Disarm:
     """Take the alarm back."""
 
@@ -117,17 +124,19 @@ def decide_disarming(sizes: Sequence[Size]) -> Disarm | None:
     return Disarm(f"no member's file has more than {fullest:.0%} of its quota")
 
 
-def room_to_catch_up(file: int, given: int, quota: int) -> int | None:
-    """Decide with how large a quota the etcd of a node that joins has to go on; None: it has room.
+def decide_catching_up(size: Size, given: int, *, learns: bool) -> Grow | Defragment | None:
+    """Decide what the etcd of a node that joins needs, to have room for what it catches up with.
 
-    It carries out, all at once, what the others have had hours for and have forgotten, and etcd lets nobody defragment
-    a member that does not vote yet. If its file reached the quota, that would stop the whole store again and again.
+    It carries out, all at once, what the others have had hours for and have forgotten. If its file reached the quota,
+    that would stop the whole store again and again. etcd lets nobody defragment a member that does not vote yet.
 
-    :param file: bytes of its file.
-    :param given: bytes of the quota that it runs with.
-    :param quota: bytes of the quota that is meant.
+    :param given: bytes of the quota that it runs with; ``size`` has the one that is meant.
     """
-    return file + quota if file > given * FULL else None
+    if size.file <= given * FULL:
+        return None
+    if learns:
+        return Grow(size.file + size.quota)
+    return next(iter(decide_defragmentation([size])), None)
 
 
 def trouble(size: Size) -> str:

@@ -119,7 +119,7 @@ class ControlNode:
         self.admission = Admission(self.store, self.mirror, bytes.fromhex(identity.cluster_key), identity.name)
         self.snapshots = SnapshotStore(self.store)
         self.troubles = Troubles()
-        self._own_member = OwnMember(self.store, options.store_quota)
+        self.own_member = OwnMember(self.store, options.store_quota)
         self.leaving = asyncio.Event()
         """Set when the node has left the cluster and is to end."""
         self.certificate = OwnCertificate(self)
@@ -231,10 +231,10 @@ class ControlNode:
         leader = Leader(self.store, self.mirror, self.snapshots, self.admission, self.engine)
         tasks.create_task(self.presence.run(), name="presence")
         answering = self._cluster_api.run(
-            self.store, self.mirror, self.admission, self.snapshots, self.presence.has_quorum, self._own_member
+            self.store, self.mirror, self.admission, self.snapshots, self.presence.has_quorum, self.own_member
         )
         tasks.create_task(answering, name="data nodes")
-        upkeep = StoreUpkeep(self.store, self.mirror, self._own_member, lambda: self.identity, self.troubles)
+        upkeep = StoreUpkeep(self.store, self.mirror, self.own_member, lambda: self.identity, self.troubles)
         tasks.create_task(upkeep.run(), name="store upkeep")
         tasks.create_task(election.while_leading(self.mirror, self.identity.id, leader.lead), name="leading")
         tasks.create_task(watch_leader(self.store, self.mirror, lambda: self.identity), name="succession")

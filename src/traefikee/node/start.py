@@ -221,25 +221,26 @@ async def join_store(node: ControlNode, peers: Sequence[str], deadline: float) -
 
 
 async def _keep_room(node: ControlNode) -> None:
-    """Give etcd a larger quota while it catches up, where it needs one; as a member it is defragmented like the others.
+    """See to it that etcd has room while it catches up; once the node has joined, the leader looks after all members.
 
-    The larger one is kept until the node is started again: the other members' are as they should be.
+    A larger quota is kept until the node is started again: the other members' are as they should be.
     """
     given = node.options.store_quota
     while True:
         await asyncio.sleep(ROOM_EVERY)
         with contextlib.suppress(TraefikeeError):
-            status = await node.store.status()
-            file = int(status.get("dbSize", 0))
-            more = upkeep.room_to_catch_up(file, given, node.options.store_quota) if status.get("isLearner") else None
-            if more is not None:
-                given = more
-                _log.info(
-                    "etcd gets more room, to catch up with what the others have dropped since",
-                    file=upkeep.megabytes(file),
-                    quota=upkeep.megabytes(more),
-                )
-                await node.restart_store(quota=more)
+            size, status = await node.own_member.size(), await node.store.status()
+            match upkeep.decide_catching_up(size, given, learns=bool(status.get("isLearner"))):
+                case upkeep.Grow(quota):
+                    given = quota
+                    _log.info(
+                        "etcd gets more room, to catch up with what the others have dropped since",
+                        file=upkeep.megabytes(size.file),
+                        quota=upkeep.megabytes(quota),
+                    )
+                    await node.restart_store(quota=quota)
+                case upkeep.Defragment():
+                    await node.own_member.defragment()
 
 
 def _own_identity(statedir: StateDir, role: Role) -> Identity | None:

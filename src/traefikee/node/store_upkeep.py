@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from traefikee import log
@@ -27,6 +27,8 @@ from traefikee.node.troubles import Troubles
 
 EVERY = 10.0
 """Seconds between two looks at the store."""
+ANSWER_DEADLINE = 10.0
+"""Seconds in which a node tells the sizes of its file."""
 DEFRAGMENT_DEADLINE = 60.0
 """Seconds that one member may take; it answers nothing meanwhile."""
 WRITES = 8
@@ -38,7 +40,13 @@ _log = log.get("store")
 
 
 class Member(Protocol):
-    """One member of etcd, through the agent of its node."""
+    """One member of etcd, through the agent of its node.
+
+    :ivar away: whether the node gives no sign of life, so that it need not answer. It may all the same: a sign of life
+        is a write, and in a store that is full none is taken.
+    """
+
+    away: bool
 
     async def size(self) -> Size:
         """Return the sizes of its file."""
@@ -52,6 +60,8 @@ class OwnMember:
 
     :param quota: bytes that its file may have.
     """
+
+    away = False
 
     def __init__(self, store: Store, quota: int) -> None:
         self._store = store
@@ -110,7 +120,8 @@ class OwnMember:
 class OtherMember:
     """Another control node's etcd."""
 
-    def __init__(self, address: str, ca_pem: str, own: CertificatePair) -> None:
+    def __init__(self, address: str, ca_pem: str, own: CertificatePair, *, away: bool) -> None:
+        self.away = away
         self._address = address
         self._ca_pem = ca_pem
         self._pair = own
@@ -121,7 +132,7 @@ class OtherMember:
         :raises TraefikeeError: if the node does not answer.
         """
         async with Peer(self._address, self._ca_pem, self._pair) as peer:
-            content = await peer.request("GET", "/v1/upkeep")
+            content = await peer.request("GET", "/v1/upkeep", timeout=ANSWER_DEADLINE)
         try:
             return Size(**content)
         except TypeError as error:
@@ -142,8 +153,7 @@ async def tend(store: Store, members: Callable[[], Awaitable[list[Member]]], com
     :param compacted: the revision that was compacted last, as this returned it the last time.
     :raises TraefikeeError: if one of them does not answer: what is done is done, and the rest is for the next time.
     """
-    found = await members()
-    sizes = [await member.size() for member in found]
+    found, sizes = await _reached(await members())
     compaction = upkeep.decide_compaction(sizes, compacted)
     if compaction is not None:
         await store.compact(compaction.revision)
@@ -163,6 +173,23 @@ async def tend(store: Store, members: Callable[[], Awaitable[list[Member]]], com
             await store.disarm()
             _log.info("the store takes changes again", reason=disarming.reason)
     return compacted
+
+
+async def _reached(members: Sequence[Member]) -> tuple[list[Member], list[Size]]:
+    """Return the members that answer, with their sizes.
+
+    :raises TraefikeeError: if one does not that gives signs of life.
+    """
+    found, sizes = [], []
+    for member in members:
+        try:
+            sizes.append(await member.size())
+            found.append(member)
+        except TraefikeeError:
+            # Its file is no smaller for being away, but nothing can be done about it; the others are looked after.
+            if not member.away:
+                raise
+    return found, sizes
 
 
 class StoreUpkeep:
@@ -201,14 +228,12 @@ class StoreUpkeep:
 
     async def _members(self) -> list[Member]:
         seen, me = self._mirror.state, self._identity()
-        others = [node for node in seen.with_role(Role.CONTROL) if node.votes and node.record.id != me.id]
-        away = [node.record.name for node in others if node.report is None]
-        if away:
-            # Its file is no smaller for being away, but nothing can be done about it; the others are looked after.
-            _log.debug("members of the store are away", names=", ".join(away))
+        others = [node for node in seen.with_role(Role.CONTROL) if not node.record.left and node.record.id != me.id]
         pair = own_pair(me)
-        alive = [OtherMember(node.record.advertise, me.ca_pem, pair) for node in others if node.report is not None]
-        return [*alive, self._own]
+        return [
+            *(OtherMember(one.record.advertise, me.ca_pem, pair, away=not one.ready) for one in others),
+            self._own,
+        ]
 
     async def _slowness(self) -> str:
         """Say that the disk is slow, if it was so since the last time."""

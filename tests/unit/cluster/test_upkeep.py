@@ -7,11 +7,12 @@ import pytest
 from traefikee.cluster.upkeep import (
     HISTORY,
     Defragment,
+    Grow,
     Size,
+    decide_catching_up,
     decide_compaction,
     decide_defragmentation,
     decide_disarming,
-    room_to_catch_up,
     trouble,
 )
 
@@ -89,8 +90,18 @@ def test_what_an_operator_is_told() -> None:
     assert "takes no changes: 950 MiB of 1000 MiB" in trouble(replace(CALM, used=950 * MB, alarm=True))
 
 
-def test_who_catches_up_gets_room_for_what_it_has_and_a_whole_quota_more() -> None:
-    assert room_to_catch_up(80 * MB, 100 * MB, 100 * MB) is None
-    assert room_to_catch_up(101 * MB, 100 * MB, 100 * MB) == 201 * MB
-    assert room_to_catch_up(150 * MB, 201 * MB, 100 * MB) is None
-    assert room_to_catch_up(195 * MB, 201 * MB, 100 * MB) == 295 * MB
+@pytest.mark.parametrize(
+    ("file", "given", "decided"),
+    [(800, 1000, None), (1001, 1000, Grow(2001 * MB)), (1500, 2001, None), (1950, 2001, Grow(2950 * MB))],
+)
+def test_who_catches_up_gets_room_for_what_it_has_and_a_whole_quota_more(
+    file: int, given: int, decided: Grow | None
+) -> None:
+    assert decide_catching_up(replace(CALM, file=file * MB), given * MB, learns=True) == decided
+
+
+def test_who_has_just_caught_up_is_defragmented() -> None:
+    full = replace(CALM, file=1001 * MB)
+    assert isinstance(decide_catching_up(full, QUOTA, learns=False), Defragment)
+    assert decide_catching_up(replace(full, used=900 * MB), QUOTA, learns=False) is None, "that would give nothing back"
+    assert decide_catching_up(replace(full, file=800 * MB), QUOTA, learns=False) is None
