@@ -31,7 +31,8 @@ from traefikee.errors import UnreachableError
 from traefikee.node import data_engine, engine
 from traefikee.node.data import DataNode, DataOptions
 from traefikee.node.data_engine import DataEngine
-from traefikee.node.engine import SnapshotRefusedError
+from traefikee.node.engine import BusyError, SnapshotRefusedError
+from traefikee.node.held_sockets import PROTOCOL
 from traefikee.node.journal import Journal
 from traefikee.node.statedir import Identity, StateDir
 from traefikee.node.troubles import Troubles
@@ -390,6 +391,38 @@ def test_an_entry_point_that_goes_is_not_held(installed: Installed) -> None:
             await agent.client.apply(again)
             await agent.stop()
             assert not listened_on(installed.address)
+
+    run(lives())
+
+
+def borrow(path: Path) -> socket.socket:
+    """Ask an engine for its sockets, as who holds them does, and say nothing of what becomes of them."""
+    stream = socket.socket(socket.AF_UNIX)
+    stream.settimeout(5)
+    stream.connect(str(path))
+    stream.sendall(
+        f"GET /listeners HTTP/1.1\r\nHost: engine\r\nConnection: Upgrade\r\nUpgrade: {PROTOCOL}\r\n\r\n".encode()
+    )
+    assert stream.recv(13) == b"HTTP/1.1 101 "
+    return stream
+
+
+def test_what_it_is_told_while_its_sockets_are_lent_waits_for_a_moment(
+    installed: Installed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lives() -> None:
+        async with kept(installed) as agent:
+            with borrow(installed.statedir.engine_socket) as stream:
+                telling = asyncio.create_task(agent.tell(b"other", lambda: agent.apply(installed.snapshot(2))))
+                with pytest.raises(BusyError, match="another one is taking over"):
+                    await agent.client.apply(installed.snapshot(2))
+                assert not telling.done()
+                stream.sendall(b"holds\n")
+                await telling
+            assert (await agent.client.status())["revision"] == 2
+            monkeypatch.setattr(data_engine, "BUSY", 0.2)
+            with borrow(installed.statedir.engine_socket), pytest.raises(BusyError):
+                await agent.tell(b"more", lambda: agent.apply(installed.snapshot(3)))
 
     run(lives())
 

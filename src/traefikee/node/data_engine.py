@@ -21,7 +21,7 @@ from typing import Any
 from traefikee import log
 from traefikee.errors import TraefikeeError, UnreachableError
 from traefikee.node import engine as engines
-from traefikee.node.engine import Engine, SnapshotRefusedError
+from traefikee.node.engine import BusyError, Engine, SnapshotRefusedError
 from traefikee.node.held_sockets import HeldSockets
 from traefikee.node.statedir import StateDir
 from traefikee.node.troubles import Troubles
@@ -37,6 +37,9 @@ HEALTHY_AFTER = 10.0
 """Seconds after which an engine counts as healthy: the next crash is the first one again."""
 HOLDING = 3
 """Crashes in a row up to which clients are kept waiting; after the next they are refused, so that they go elsewhere."""
+BUSY = 5.0
+"""Seconds for which an engine that takes nothing now is told again."""
+BUSY_PAUSE = 0.05
 REPLACE_AGAIN = 60.0
 """Seconds after which a replacement that failed is tried again."""
 
@@ -72,6 +75,8 @@ class DataEngine:
         self._held = HeldSockets()
         self._held_for = b""
         """The entry points whose sockets are held, as the engine was told them."""
+        self._telling = asyncio.Lock()
+        """Held while the engine is told something: its sockets are asked for before or after that."""
         self._gone = False
         """It has crashed, and the next one is to get the sockets with its first snapshot."""
         self._pid = 0
@@ -113,19 +118,33 @@ class DataEngine:
 
         :param entry_points: those that it has then.
         """
-        if entry_points != self._held_for:
-            # It may close some of them.
-            self._held.release()
-            self._held_for = b""
-        try:
-            await work()
-        except TraefikeeError:
-            if not self._held:
+        async with self._telling:
+            if entry_points != self._held_for:
+                # It may close some of them.
+                self._held.release()
+                self._held_for = b""
+            try:
+                await self._once_it_listens(work)
+            except TraefikeeError:
+                if not self._held:
+                    await self._hold()
+                raise
+            if entry_points != self._held_for:
                 await self._hold()
-            raise
-        if entry_points != self._held_for:
-            await self._hold()
-            self._held_for = entry_points
+                self._held_for = entry_points
+
+    async def _once_it_listens(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Tell the engine something; again, as long as it takes nothing because it has just lent its sockets."""
+        until = time.monotonic() + BUSY
+        while True:
+            try:
+                await work()
+            except BusyError:
+                if time.monotonic() > until:
+                    raise
+                await asyncio.sleep(BUSY_PAUSE)
+            else:
+                return
 
     async def drain(self) -> None:
         """Have the engine accept nothing more.
@@ -180,9 +199,11 @@ class DataEngine:
             if time.monotonic() - self._started > HEALTHY_AFTER:
                 self._crashes = 0
                 self._troubles.note("engine", "")
-            if self._held.entry_points != sorted(one["entry_point"] for one in status["listeners"]):
+            others = self._held.entry_points != sorted(one["entry_point"] for one in status["listeners"])
+            if others and not self._telling.locked():
                 # It was told to close some, or all, or to listen again.
-                await self._hold()
+                async with self._telling:
+                    await self._hold()
             # Without a revision it was told nothing yet: the first snapshot will come, and with it the replacement.
             if self._outdated and status.get("revision") is not None and 0 < self._replace_after <= time.monotonic():
                 with contextlib.suppress(UnreachableError):

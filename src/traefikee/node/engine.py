@@ -45,6 +45,10 @@ class SnapshotRefusedError(TraefikeeError):
         self.problems = problems
 
 
+class BusyError(SnapshotRefusedError):
+    """The engine takes none at this moment: it has lent its sockets to who holds them or takes over, or it ends."""
+
+
 class OtherBaseError(TraefikeeError):
     """The engine has another snapshot in force than the one that a change is for, or none, or takes no changes."""
 
@@ -76,12 +80,11 @@ class Engine:
     async def apply(self, snapshot: bytes) -> None:
         """Put a snapshot in force.
 
-        :raises SnapshotRefusedError: if the engine will not have it.
+        :raises SnapshotRefusedError: if the engine will not have it; :class:`BusyError` if that is so for a moment.
         """
         answer = await self._send("PUT", "/snapshot", snapshot)
         if answer.status_code != httpx.codes.OK:
-            content = _content(answer)
-            raise SnapshotRefusedError(str(content.get("error", answer.text)), _problems(content))
+            raise _refused(answer)
 
     async def change(self, change: bytes) -> None:
         """Put in force what a change makes of the snapshot in force.
@@ -91,11 +94,9 @@ class Engine:
         """
         answer = await self._send("PATCH", "/snapshot", change)
         if answer.status_code != httpx.codes.OK:
-            content = _content(answer)
-            words = str(content.get("error", answer.text))
             if answer.status_code in (httpx.codes.CONFLICT, httpx.codes.BAD_REQUEST):
-                raise OtherBaseError(words, kind="snapshot")
-            raise SnapshotRefusedError(words, _problems(content))
+                raise OtherBaseError(str(_content(answer).get("error", answer.text)), kind="snapshot")
+            raise _refused(answer)
 
     async def check(self, snapshot: bytes) -> tuple[Problem, ...]:
         """Return what the engine would refuse of a snapshot, but for the binding of listeners.
@@ -194,6 +195,12 @@ class Engine:
         except httpx.HTTPError as error:
             words = str(error) or type(error).__name__
             raise UnreachableError(f"the engine does not answer on {self.socket}: {words}", kind="engine") from error
+
+
+def _refused(answer: httpx.Response) -> SnapshotRefusedError:
+    content = _content(answer)
+    kind = BusyError if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else SnapshotRefusedError
+    return kind(str(content.get("error", answer.text)), _problems(content))
 
 
 def documents(status: Mapping[str, Any]) -> tuple[int, int]:
