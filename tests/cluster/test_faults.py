@@ -230,6 +230,8 @@ def test_clocks_that_are_two_hours_off(world: Faulty) -> None:
         world.cluster.restart(right.name)
         world.wait_until_whole()
     assert world.cluster.leader().name in offsets
+    # The list shows it as READY for some seconds after it was killed.
+    data.process.wait_for_output("serving the saved snapshot", 20)
     with world.traffic():
         world.follows_changes()
         right.traefikee(world.line)
@@ -245,6 +247,7 @@ def test_clocks_that_are_two_hours_off(world: Faulty) -> None:
         node.kill_everything()
         world.cluster.restart(name)
         world.wait_until_whole()
+    data.process.wait_for_output("serving the saved snapshot", 20)
     world.calm()
 
 
