@@ -32,6 +32,7 @@ ARGS ?=
 
 ENGINE_SOURCES := engine/Cargo.toml engine/Cargo.lock $(shell find engine/src -name '*.rs' 2>/dev/null)
 COMMAND_SOURCES := $(wildcard packaging/wheel/scripts/*)
+CLUSTERS := tests/chaos tests/cluster
 TYPED := tests scripts/local_cluster.py
 LOAD := --manifest-path bench/load/Cargo.toml --locked
 
@@ -99,9 +100,18 @@ test: cargo-test pytest #? every test: the engine's own, then the Python ones wi
 cargo-test: setup #? the engine's own tests
 	$(CARGO) test $(MANIFEST)
 
+# The tests of whole clusters wait most of the time, for elections and deadlines: all others run beside them.
 .PHONY: pytest
 pytest: build $(BIN)/h2spec #? the Python tests (ARGS='-k word -x' passes arguments on)
+ifeq ($(strip $(ARGS)),)
+	@echo 'pytest $(CLUSTERS) runs beside all others; its output follows theirs'
+	@$(BIN)/python -m pytest -p no:cacheprovider $(CLUSTERS) >$(VENV)/.clusters.log 2>&1 & clusters=$$!; \
+	$(BIN)/python -m pytest $(CLUSTERS:%=--ignore=%); ended=$$?; \
+	tail -n +1 -f --pid=$$clusters $(VENV)/.clusters.log; \
+	wait $$clusters || ended=$$?; exit $$ended
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
 
 # The conformance suite of HTTP/2, at the versions that its go.mod and go.sum name.
 $(BIN)/h2spec: tests/engine/h2spec/go.mod tests/engine/h2spec/go.sum $(VENV)/.dependencies
