@@ -32,7 +32,8 @@ ARGS ?=
 
 ENGINE_SOURCES := engine/Cargo.toml engine/Cargo.lock $(shell find engine/src -name '*.rs' 2>/dev/null)
 COMMAND_SOURCES := $(wildcard packaging/wheel/scripts/*)
-CLUSTERS := tests/chaos tests/cluster
+CLUSTERS := $(patsubst %,tests/cluster/test_%.py,faults guide many_nodes nodes_leave operations)
+OTHER_CLUSTERS := tests/chaos $(filter-out $(CLUSTERS),$(wildcard tests/cluster/test_*.py))
 TYPED := tests scripts/local_cluster.py
 LOAD := --manifest-path bench/load/Cargo.toml --locked
 
@@ -100,15 +101,14 @@ test: cargo-test pytest #? every test: the engine's own, then the Python ones wi
 cargo-test: setup #? the engine's own tests
 	$(CARGO) test $(MANIFEST)
 
-# The tests of whole clusters wait most of the time, for elections and deadlines: all others run beside them.
+# The tests of whole clusters wait most of the time, for elections and deadlines: two halves of them run beside all others.
 .PHONY: pytest
 pytest: build $(BIN)/h2spec #? the Python tests (ARGS='-k word -x' passes arguments on)
 ifeq ($(strip $(ARGS)),)
-	@echo 'pytest $(CLUSTERS) runs beside all others; its output follows theirs'
-	@$(BIN)/python -m pytest -p no:cacheprovider $(CLUSTERS) >$(VENV)/.clusters.log 2>&1 & clusters=$$!; \
-	$(BIN)/python -m pytest $(CLUSTERS:%=--ignore=%); ended=$$?; \
-	tail -n +1 -f --pid=$$clusters $(VENV)/.clusters.log; \
-	wait $$clusters || ended=$$?; exit $$ended
+	$(BIN)/python scripts/side-by-side \
+		'$(BIN)/python -m pytest --ignore=tests/chaos --ignore=tests/cluster' \
+		'$(BIN)/python -m pytest -p no:cacheprovider $(CLUSTERS)' \
+		'$(BIN)/python -m pytest -p no:cacheprovider $(OTHER_CLUSTERS)'
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
