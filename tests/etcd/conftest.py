@@ -21,7 +21,13 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def member(folder: Path, start_process: StartProcess) -> Process:
+def etcd_options() -> tuple[str, ...]:
+    """What etcd is told besides; a module may have others."""
+    return ()
+
+
+@pytest.fixture
+def member(folder: Path, start_process: StartProcess, etcd_options: tuple[str, ...]) -> Process:
     """An etcd of its own, in the folder."""
     argv = [
         etcd.find(),
@@ -30,6 +36,7 @@ def member(folder: Path, start_process: StartProcess) -> Process:
         "--advertise-client-urls=unix://client:0",
         "--listen-peer-urls=unix://peer:0",
         "--log-level=error",
+        *etcd_options,
     ]
     return start_process(argv, cwd=folder, env={"PATH": os.environ["PATH"]}, name="etcd")
 

@@ -1,16 +1,12 @@
 """Months of changes against a real etcd with a small quota: with the upkeep they do not fill it."""
 
 import asyncio
-import os
 import random
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import StartProcess
 from tests.etcd.stores import in_store
-from tests.support.wait import wait_for
-from traefikee.cluster import etcd
 from traefikee.cluster.store import Put, Store, StoreFullError
 from traefikee.node import store_upkeep
 from traefikee.node.store_upkeep import Member, OwnMember
@@ -25,21 +21,9 @@ AT_ONCE = 20
 
 
 @pytest.fixture
-def small(folder: Path, start_process: StartProcess) -> Path:
-    """The client socket of an etcd with a small quota."""
-    argv = [
-        etcd.find(),
-        "--data-dir=data",
-        "--listen-client-urls=unix://client:0",
-        "--advertise-client-urls=unix://client:0",
-        "--listen-peer-urls=unix://peer:0",
-        f"--quota-backend-bytes={QUOTA}",
-        "--log-level=error",
-    ]
-    start_process(argv, cwd=folder, env={"PATH": os.environ["PATH"]}, name="etcd")
-    path = folder / etcd.CLIENT_SOCKET
-    wait_for(path.exists, "etcd's socket")
-    return path
+def etcd_options() -> tuple[str, ...]:
+    """A small quota."""
+    return (f"--quota-backend-bytes={QUOTA}",)
 
 
 class Writer:
@@ -80,7 +64,7 @@ async def check_newest(store: Store, newest: dict[str, bytes]) -> None:
     assert {one.key: one.value for one in found} == newest
 
 
-def test_months_of_changes_do_not_fill_the_store(small: Path) -> None:
+def test_months_of_changes_do_not_fill_the_store(socket: Path) -> None:
     async def body(store: Store) -> None:
         tender = asyncio.create_task(tending(store, 0.2))
         writer = Writer(store)
@@ -94,10 +78,10 @@ def test_months_of_changes_do_not_fill_the_store(small: Path) -> None:
         assert not size.alarm
         assert size.file < QUOTA
 
-    in_store(small, body)
+    in_store(socket, body)
 
 
-def test_a_store_that_is_full_takes_changes_again_by_itself(small: Path) -> None:
+def test_a_store_that_is_full_takes_changes_again_by_itself(socket: Path) -> None:
     async def body(store: Store) -> None:
         writer = Writer(store)
         with pytest.raises(StoreFullError, match="the store is full and takes no changes"):
@@ -119,4 +103,4 @@ def test_a_store_that_is_full_takes_changes_again_by_itself(small: Path) -> None
         await writer.write(300)
         await check_newest(store, writer.newest)
 
-    in_store(small, body)
+    in_store(socket, body)

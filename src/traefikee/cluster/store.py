@@ -273,11 +273,9 @@ class Store:
         while True:
             try:
                 return await self._post("/v3/kv/range", body, patience or self.patience)
-            except StoreRefusedError as error:
-                if any(words in error.message for words in PERMANENT) or loop.time() >= until:
-                    raise
-            except UnreachableError:
-                if loop.time() >= until:
+            except UnreachableError as error:
+                in_vain = isinstance(error, StoreRefusedError) and any(words in error.message for words in PERMANENT)
+                if in_vain or loop.time() >= until:
                     raise
             await asyncio.sleep(RETRY)
 

@@ -229,8 +229,8 @@ async def _keep_room(node: ControlNode) -> None:
     while True:
         await asyncio.sleep(ROOM_EVERY)
         with contextlib.suppress(TraefikeeError):
-            size, status = await node.own_member.size(), await node.store.status()
-            match upkeep.decide_catching_up(size, given, learns=bool(status.get("isLearner"))):
+            size, learns = await node.own_member.standing()
+            match upkeep.decide_catching_up(size, given, learns=learns):
                 case upkeep.Grow(quota):
                     given = quota
                     _log.info(

@@ -73,10 +73,17 @@ class OwnMember:
 
         :raises UnreachableError: if it does not answer.
         """
+        return (await self.standing())[0]
+
+    async def standing(self) -> tuple[Size, bool]:
+        """Return the sizes of its file, and whether it only learns and does not vote yet.
+
+        :raises UnreachableError: if it does not answer.
+        """
         status = await self._store.status()
         header = status["header"]
         member = int(header["member_id"])
-        return Size(
+        size = Size(
             member=member,
             file=int(status.get("dbSize", 0)),
             used=int(status.get("dbSizeInUse", 0)),
@@ -85,6 +92,7 @@ class OwnMember:
             alarm=any("NOSPACE" in str(error) for error in status.get("errors", ())),
             revision=int(header.get("revision", 0)),
         )
+        return size, bool(status.get("isLearner", False))
 
     async def defragment(self) -> None:
         """Give its unused space back; nothing is read or written through it meanwhile.
